@@ -1,0 +1,1 @@
+"""The seam between objects and bytes, and what stands behind it."""

@@ -1,0 +1,268 @@
+"""The seam between objects and bytes: what every engine does, and the terms it is told in.
+
+An engine is a transactional, ordered map of bytes to bytes in a few named tables. It knows
+nothing of items. Each read is atomic in itself and comes with the serial of the last commit that
+it saw, so that a caller who needs several reads of one moment can tell whether they are.
+
+A key range is half open: ``low <= key < high``, ``None`` for no bound.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, overload
+
+ITEMS = "items"
+INDEX = "index"
+CATALOG = "catalog"
+TABLES = (CATALOG, INDEX, ITEMS)
+
+ID_BYTES = 8
+MAX_SERIAL = 2**63 - 1
+MAX_BYTES = 2**31 - 1
+
+Row = tuple[bytes, bytes]
+JoinedRow = tuple[bytes, bytes | None]
+Difference = tuple[bytes, bytes | None, bool]
+BeforeImage = tuple[bytes, bytes | None, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the last commit left: its ``serial``, the next free id, the rows of each table."""
+
+    serial: int = 0
+    next_id: int = 1
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
+    token: bytes = bytes(16)
+    time: float = 0.0
+
+
+class Changes(Sequence[Difference]):
+    """The differences of one table in order of key, in columns.
+
+    ``pairs`` has the new value of each of the ``keys``, ``None`` where it is deleted, and whether
+    the table had it before; ``inserting`` tells that it had none of them.
+    """
+
+    __slots__ = ("inserting", "keys", "pairs")
+
+    def __init__(
+        self, keys: list[bytes], pairs: list[tuple[bytes | None, bool]], inserting: bool
+    ) -> None:
+        self.keys = keys
+        self.pairs = pairs
+        self.inserting = inserting
+
+    @classmethod
+    def of(cls, differences: Sequence[Difference]) -> Changes:
+        """The same in columns."""
+        if isinstance(differences, cls):
+            return differences
+        rows = list(differences)
+        pairs = [(value, existed) for _, value, existed in rows]
+        return cls([key for key, _, _ in rows], pairs, not any(pair[1] for pair in pairs))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> Difference: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Difference]: ...
+    def __getitem__(self, at: int | slice) -> Difference | Sequence[Difference]:
+        if isinstance(at, slice):
+            return list(self)[at]
+        return (self.keys[at], *self.pairs[at])
+
+    def __iter__(self) -> Iterator[Difference]:
+        for key, (value, existed) in zip(self.keys, self.pairs, strict=True):
+            yield key, value, existed
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All that one transaction changes.
+
+    ``changes`` has for each table its differences in order of key: the key, its new value or
+    ``None`` where it is deleted, and whether the table had it before.
+    """
+
+    state: State
+    changes: Mapping[str, Sequence[Difference]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one commit changed, seen backwards.
+
+    ``before`` has for each table the key, the value that it had (``None`` where it had none) and
+    whether it has one now. ``before`` itself is ``None`` where the commit was too large to keep.
+    """
+
+    serial: int
+    before: dict[str, list[BeforeImage]] | None
+
+
+def next_state(state: State, next_id: int, counts: dict[str, int]) -> State:
+    """The state that a commit on top of `state` leaves, with a token of its own."""
+    return State(state.serial + 1, next_id, counts, secrets.token_bytes(16), round(time.time(), 6))
+
+
+class View(Protocol):
+    """The tables as they are at one moment, or as a writer is about to make them.
+
+    Counting, skipping and going backwards are for the table ``INDEX`` alone.
+    """
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """The value of `key`, or ``None``."""
+
+    def getmany(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of `keys`, in their order."""
+
+    def scan(
+        self,
+        table: str,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int = 0,
+        reverse: bool = False,
+    ) -> list[Row]:
+        """At most `limit` rows of the range, after the first `skip`; from its end if `reverse`."""
+
+    def count(self, low: bytes | None, high: bytes | None) -> int:
+        """How many keys of ``INDEX`` are in the range."""
+
+    def join(
+        self,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int,
+        reverse: bool,
+        known: Container[bytes],
+    ) -> list[JoinedRow]:
+        """A scan of ``INDEX``, each key with the record of the item that it ends in.
+
+        The record is ``None`` for an item whose id is `known`: nobody needs it.
+        """
+
+
+class Turn(Protocol):
+    """The one writer's turn: only who has it may spill and apply."""
+
+    applied: bool
+    """Whether the commit is in: to be asked when `apply` was cut short by any exception."""
+
+    @property
+    def state(self) -> State:
+        """The state that stands still for as long as the turn is held."""
+
+    @property
+    def can_spill(self) -> bool:
+        """Whether :meth:`spill` would free memory."""
+
+    def spill(self, changes: Mapping[str, Sequence[Difference]]) -> None:
+        """Apply a part of the coming commit early, to free memory; readers wait from here on."""
+
+    def apply(self, commit: Commit, durable: bool) -> None:
+        """Commit: all of it, or nothing. Returns when it is on disk, if `durable`.
+
+        The turn is over afterwards, however it went.
+        """
+
+    def release(self) -> None:
+        """Give the turn up. What was spilled and not committed is undone."""
+
+
+class Engine(ABC):
+    """A store of bytes. All methods may be called from any thread."""
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """What the last commit left."""
+
+    @abstractmethod
+    def get(self, table: str, key: bytes) -> tuple[int, bytes | None]:
+        """See :meth:`View.get`; with the serial at which the answer holds, as all reads are."""
+
+    @abstractmethod
+    def getmany(self, table: str, keys: Sequence[bytes]) -> tuple[int, list[bytes | None]]:
+        """See :meth:`View.getmany`."""
+
+    @abstractmethod
+    def scan(
+        self,
+        table: str,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int = 0,
+        reverse: bool = False,
+    ) -> tuple[int, list[Row]]:
+        """See :meth:`View.scan`."""
+
+    @abstractmethod
+    def count(self, low: bytes | None, high: bytes | None) -> tuple[int, int]:
+        """See :meth:`View.count`."""
+
+    @abstractmethod
+    def join(
+        self,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int,
+        reverse: bool,
+        known: Container[bytes],
+    ) -> tuple[int, list[JoinedRow]]:
+        """See :meth:`View.join`."""
+
+    @abstractmethod
+    def commits(self, since: int) -> list[Delta]:
+        """The commits after the one with serial `since`, oldest first.
+
+        :raises SnapshotTooOld: when they are no longer all kept.
+        """
+
+    @abstractmethod
+    def writer(self, timeout: float) -> Turn:
+        """Take the one writer's turn, over all threads and processes.
+
+        :raises StoreBusy: when it has not come after `timeout` seconds.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything. A second call does nothing."""
+
+
+def suffix(key: bytes) -> bytes:
+    """The id of the item that a key of ``INDEX`` ends in."""
+    return key[-ID_BYTES:]
+
+
+def join_rows(
+    rows: Sequence[Row],
+    known: Container[bytes],
+    getmany: Callable[[list[bytes]], list[bytes | None]],
+) -> list[JoinedRow]:
+    """Index rows with the records of their items, got for those alone that are not `known`.
+
+    Each id is looked for in `known` once: another thread may be changing it.
+    """
+    ids = [key[-ID_BYTES:] for key, _ in rows]
+    wanted = [None if item_id in known else item_id for item_id in ids]
+    found = iter(getmany([item_id for item_id in wanted if item_id is not None]))
+    return [
+        (key, None if item_id is None else next(found))
+        for (key, _), item_id in zip(rows, wanted, strict=True)
+    ]

@@ -1,0 +1,373 @@
+"""Berkeley DB behind the seam: reading the present, and the writer's turn.
+
+The latch stands in place of Berkeley DB's lock subsystem: each read holds it for microseconds, a
+commit for the moment in which it is applied. Waiting for the disk happens outside it.
+
+An exception, Ctrl-C among them, may come between any two steps. So nothing counts on a clean-up
+that must run: whoever gets the latch next finds the transaction that was left open and aborts it,
+and a turn that nobody can end any more ends when it is forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from berkeleydb import db
+
+from atop.engine import history
+from atop.engine.base import Commit, Delta, Difference, Engine, JoinedRow, Row, State
+from atop.engine.environment import Environment
+from atop.engine.failures import TROUBLE, explain, translated
+from atop.engine.log import LogSync
+from atop.engine.tables import Tables
+from atop.engine.turn import TurnLock
+from atop.errors import DamagedStore, ReadOnlyStore, StoreBusy, StoreClosed, StoreError, StoreFailed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Changes = Mapping[str, Sequence[Difference]]
+
+
+class BerkeleyEngine(Engine):
+    """The tables of one environment."""
+
+    def __init__(self, folder: Path, environment: Environment) -> None:
+        self.environment = environment
+        self.path = str(folder)
+        self.latch = threading.RLock()
+        self.turn = TurnLock(self.path)
+        self.tables = Tables(self.path, environment.tables)
+        self.spilled = False
+        self._txn: Any = None
+        self._failure: StoreError | None = None
+        self._ready = True
+        self._last, self._history_bytes = self.tables.last_commit()
+        self._log: LogSync | None = None
+        if not environment.read_only:
+            self._log = LogSync(environment.folder, environment.last_log_file)
+            environment.checkpoint_in_background(self.fail)
+
+    @property
+    def state(self) -> State:
+        self.check()
+        return self._last
+
+    @property
+    def last(self) -> State:
+        """What the last commit left, whatever happened since."""
+        return self._last
+
+    @property
+    def failed(self) -> bool:
+        """Whether every call from now on raises the same error."""
+        return self._failure is not None
+
+    @property
+    def syncs(self) -> int:
+        """How often the log was synced for commits."""
+        return self._log.syncs if self._log else 0
+
+    def get(self, table: str, key: bytes) -> tuple[int, bytes | None]:
+        with self.latch:  # as _read() does, without its calls: they cost as much as the look-up
+            if not self._ready:
+                self._attend()
+            try:
+                return self._last.serial, self.tables.gets[table](key)
+            except TROUBLE as error:
+                raise self.fail(error) from error
+
+    def getmany(self, table: str, keys: Sequence[bytes]) -> tuple[int, list[bytes | None]]:
+        return self._read(self.tables.getmany, table, keys)
+
+    def count(self, low: bytes | None, high: bytes | None) -> tuple[int, int]:
+        return self._read(self.tables.count, low, high)
+
+    def scan(
+        self,
+        table: str,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int = 0,
+        reverse: bool = False,
+    ) -> tuple[int, list[Row]]:
+        return self._read(self.tables.scan, table, low, high, limit, skip, reverse)
+
+    def join(
+        self,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int,
+        reverse: bool,
+        known: Container[bytes],
+    ) -> tuple[int, list[JoinedRow]]:
+        return self._read(self.tables.join, low, high, limit, skip, reverse, known)
+
+    def commits(self, since: int) -> list[Delta]:
+        rows = self._read(lambda: self.tables.commits(since, self._last.serial))[1]
+        return history.decode_since(since, rows)
+
+    def writer(self, timeout: float) -> BerkeleyTurn:
+        self.check()
+        if self.environment.read_only:
+            raise ReadOnlyStore(f"{self.path} is open for reading only", self.path)
+        turn = BerkeleyTurn(self)
+        try:
+            self.turn.acquire(turn.ticket, timeout)
+        except StoreBusy:
+            self.check()
+            raise
+        self.check()
+        return turn
+
+    def check(self) -> None:
+        """Raise what ended the use of this engine, if anything did."""
+        if self._failure is not None:
+            raise copy(self._failure)
+
+    def fail(self, error: BaseException) -> StoreError:
+        """What to raise for `error`; from a damaging one on, it answers every call."""
+        failure = explain(error, self.path)
+        if isinstance(failure, (StoreFailed, DamagedStore)) and self._failure is None:
+            self._failure = failure
+            self._ready = False
+        return failure
+
+    def spill(self, changes: Changes) -> None:
+        """Write a part of a commit; the latch is held, and stays so until the rest is written."""
+        try:
+            self.tables.write(self._transaction(), changes)
+        except TROUBLE as error:
+            raise self.fail(error) from error
+
+    def commit(self, commit: Commit) -> None:
+        """Write the rest and commit: the log is written, not synced. The latch is held."""
+        try:
+            txn = self._transaction()
+            images = self.tables.write(txn, commit.changes)
+            known = None if self.spilled else images
+            total = self.tables.write_commit(txn, commit, known, self._history_bytes)
+            txn.commit(db.DB_TXN_WRITE_NOSYNC)
+            self._settle(commit.state, total)
+        except TROUBLE as error:
+            raise self.fail(error) from error
+
+    def rearrange(self, work: Callable[[Any], object]) -> None:
+        """Call `work` with a Berkeley DB transaction, in which it changes no row."""
+        with self.latch:
+            try:
+                txn = self._transaction()
+                work(txn)
+                txn.commit(db.DB_TXN_WRITE_NOSYNC)
+                self._settle(self._last, self._history_bytes)
+            except TROUBLE as error:
+                raise self.fail(error) from error
+
+    def undo(self) -> None:
+        """Abort what was begun, unless it is over already; the latch is held."""
+        if self._txn is None:
+            return
+        with suppress(db.DBError):
+            self._txn.abort()
+        try:
+            self._settle(*self.tables.last_commit())
+        except TROUBLE as error:
+            self._txn = None
+            raise self.fail(error) from error
+
+    def sync(self, serial: int) -> None:
+        """Return when the commit `serial` is on disk."""
+        assert self._log is not None
+        try:
+            self._log.wait(serial)
+        except OSError as error:
+            raise self._unsynced(error) from error
+
+    def checkpoint(self) -> None:
+        """Write to the tables what only the log has, and drop the logs not needed any more."""
+        self.check()
+        try:
+            self.environment.checkpoint()
+        except TROUBLE as error:
+            raise self.fail(error) from error
+
+    def relieve(self) -> None:
+        """Wait for a checkpoint, where the one in the background does not keep up."""
+        try:
+            self.environment.relieve()
+        except TROUBLE as error:
+            self.fail(error)
+
+    def close(self) -> None:
+        """Checkpoint and close; after a failure, close without writing anything."""
+        with self.latch:
+            if isinstance(self._failure, StoreClosed):
+                return
+            failed = self._failure is not None
+            if not failed:
+                self.undo()
+            self._failure = StoreClosed(f"{self.path} is closed: open it again", self.path)
+            self._ready = False
+        with translated(self.path):
+            self._close(checkpoint=not failed)
+
+    def abandon(self) -> None:
+        """In a forked child: the store is the parent's."""
+        self.latch = threading.RLock()
+        self.turn = TurnLock(self.path)
+        self._failure = StoreClosed(
+            f"{self.path} belongs to process {os.getppid()}, which this one was forked from: "
+            "open the store again here",
+            self.path,
+        )
+        self._ready = False
+        if self._log is not None:
+            self._log.abandon()
+        self.environment.abandon(self._txn)
+        self._txn = None
+
+    def _read(
+        self, read: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[int, T]:
+        with self.latch:
+            if not self._ready:
+                self._attend()
+            try:
+                return self._last.serial, read(*args, **kwargs)
+            except TROUBLE as error:
+                raise self.fail(error) from error
+
+    def _attend(self) -> None:
+        """Raise what ended the use of this engine, or abort what an interrupt left open."""
+        self.check()
+        if not self.spilled:
+            self.undo()
+
+    def _transaction(self) -> Any:
+        self._attend()
+        if self._txn is None:
+            self._ready = False
+            self._txn = self.environment.handle.txn_begin()
+        return self._txn
+
+    def _settle(self, state: State, history_bytes: int) -> None:
+        """Nothing is open any more, and this is what the last commit left."""
+        assert self._log is not None
+        last_file = self.environment.last_log_file
+        self._log.written(state.serial, last_file)
+        self.environment.written(last_file)
+        self._last, self._history_bytes = state, history_bytes
+        self._txn = None
+        self._ready = self._failure is None
+
+    def _close(self, *, checkpoint: bool) -> None:
+        try:
+            if self._log is not None:
+                self._log.close()
+        except OSError:
+            checkpoint = False
+            raise
+        finally:
+            self.environment.close(checkpoint=checkpoint)
+
+    def _unsynced(self, error: OSError) -> StoreError:
+        failure = StoreFailed(
+            f"{self.path}: the log could not be synced ({error}), so it is not known whether the "
+            "last commits are on disk; close the store and open it again",
+            self.path,
+        )
+        with self.latch:
+            if self._failure is None:
+                self._failure = failure
+                self._ready = False
+        return failure
+
+
+class BerkeleyTurn:
+    """The one writer's turn.
+
+    From its first write on, which is the commit itself unless something was spilled before, it
+    has a Berkeley DB transaction, and holds the latch. The thread that spills ends the turn.
+    """
+
+    def __init__(self, engine: BerkeleyEngine) -> None:
+        self.ticket = object()
+        self._engine = engine
+        self._commit: Commit | None = None
+        self._hold: Generator[None, None, None] | None = None
+        self.applied = False
+
+    @property
+    def state(self) -> State:
+        return self._engine.state
+
+    @property
+    def can_spill(self) -> bool:
+        return True
+
+    def spill(self, changes: Changes) -> None:
+        assert self._held
+        engine = self._engine
+        try:
+            with engine.latch:
+                engine.spill(changes)
+                if not engine.spilled:
+                    self._hold = _holding(engine.latch)
+                    next(self._hold)
+                    engine.spilled = True
+        except BaseException:
+            self.release()
+            raise
+
+    def apply(self, commit: Commit, durable: bool) -> None:
+        assert self._held
+        self._commit = commit
+        try:
+            with self._engine.latch:
+                try:
+                    self._engine.commit(commit)
+                finally:
+                    self._end()
+        finally:
+            self.release()
+            if self.applied and durable:
+                self._engine.sync(commit.state.serial)
+        self._engine.relieve()
+
+    def release(self) -> None:
+        if self._held:
+            with self._engine.latch:
+                self._end()
+
+    @property
+    def _held(self) -> bool:
+        return self._engine.turn.held(self.ticket)
+
+    def _end(self) -> None:
+        """Leave nothing open and nobody waiting. Done again after an interrupt, it is made good."""
+        engine = self._engine
+        engine.spilled = False
+        try:
+            engine.undo()
+        finally:
+            commit = self._commit
+            self.applied = commit is not None and commit.state.token == engine.last.token
+            if self._hold is not None:
+                self._hold.close()
+            engine.turn.release(self.ticket)
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def _holding(latch: Any) -> Generator[None, None, None]:
+    """Holds the latch from the first step on, until it is closed or forgotten."""
+    with latch:
+        yield

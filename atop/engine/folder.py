@@ -1,0 +1,261 @@
+"""A store's folder: made, checked, locked and opened; once for each folder and process.
+
+::
+
+    pim.atop/
+      FORMAT        one line: format number and engine
+      environment/  Berkeley DB: tables and logs
+      files/        external files, by id
+      owner         who has the store
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from pathlib import Path
+
+from atop.engine.base import ITEMS
+from atop.engine.bdb import BerkeleyEngine
+from atop.engine.environment import Environment, check_first_pages
+from atop.engine.failures import translated
+from atop.engine.filefolder import FileFolder
+from atop.engine.log import sync_folder
+from atop.engine.owner import Owner, check_lengths
+from atop.errors import NewerFormat, NotAStore, StoreBusy, StoreError
+
+FORMAT = 1
+_LINE = re.compile(r"atop (\d{1,9}) (\w+)\n?")
+_RECOVERY_CACHE = 8 << 20
+_OURS = {"FORMAT", "FORMAT.new", "environment", "files", "owner", "socket"}
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "glusterfs"}
+
+_open: dict[tuple[int, int], Folder] = {}
+_opening = threading.Lock()
+
+
+class Folder:
+    """An open folder, shared by all stores of this process that opened it."""
+
+    def __init__(self, path: Path, *, read_only: bool, cache_bytes: int) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.users = 1
+        self.files = FileFolder(path / "files")
+        self._identity = _identity(path)
+        self._owner = self._share() if read_only else Owner(path)
+        try:
+            self.recovered = self._owner.closed_files is None
+            self.swept: list[str] = []
+            self._check()
+            self.engine = self._open(cache_bytes)
+        except BaseException:
+            self._owner.release()
+            raise
+
+    def close(self) -> None:
+        """Let one user go; with the last one, close the environment and unlock the folder."""
+        with _opening:
+            self.users -= 1
+            if self.users:
+                return
+            _open.pop(self._identity, None)
+            with translated(str(self.path)):
+                self.shut()
+
+    def shut(self) -> None:
+        """Close the environment and unlock the folder; it counts as closed if all went well."""
+        try:
+            failed = self.engine.failed
+            try:
+                self.files.close()
+            finally:
+                self.engine.close()
+            if not failed and not self.read_only:
+                self._owner.sign_off(_lengths(self.path))
+        finally:
+            self._owner.release()
+
+    def abandon(self) -> None:
+        """In a forked child: the folder is the parent's."""
+        self.users = -1
+        self.engine.abandon()
+        self._owner.release()
+
+    def _share(self) -> Owner:
+        """A shared lock on a store that was closed in order; else recover it first."""
+        try:
+            owner = Owner(self.path, shared=True)
+        except FileNotFoundError:
+            owner = None
+        if owner is not None:
+            if owner.closed_files is not None:
+                return owner
+            owner.release()
+        Folder(self.path, read_only=False, cache_bytes=_RECOVERY_CACHE).shut()
+        return Owner(self.path, shared=True)
+
+    def _check(self) -> None:
+        """Look for what is damaged before Berkeley DB does, and before anything is written."""
+        folder = self.path / "environment"
+        if self._owner.closed_files is not None:
+            check_lengths(folder, self._owner.closed_files)
+        check_first_pages(folder, complete=(self.path / "FORMAT").exists())
+
+    def _open(self, cache_bytes: int) -> BerkeleyEngine:
+        if self.read_only:
+            return self._engine(cache_bytes)
+        self._owner.sign()
+        try:
+            for folder in (self.path / "environment", self.files.folder):
+                folder.mkdir(0o700, exist_ok=True)
+            engine = self._engine(cache_bytes)
+        except BaseException:
+            self._owner.take_back()
+            raise
+        try:
+            if self.recovered:
+                self.swept = self.files.sweep(lambda ident: _has_item(engine, ident))
+            _write_format(self.path)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def _engine(self, cache_bytes: int) -> BerkeleyEngine:
+        folder = self.path / "environment"
+        environment = Environment(folder, cache_bytes, read_only=self.read_only)
+        try:
+            return BerkeleyEngine(self.path, environment)
+        except BaseException:
+            environment.close(checkpoint=False)
+            raise
+
+
+def open_folder(path: Path, *, read_only: bool, cache_bytes: int) -> Folder:
+    """Open the store in `path`, making it if there is none; recover it, always.
+
+    :raises NotAStore: when the path holds something else, or nothing and `read_only`.
+    :raises StoreBusy: when another process has it.
+    """
+    with translated(str(path)), _opening:
+        path = path.absolute()
+        _look(path, read_only)
+        shared = _open.get(_identity(path))
+        if shared is None:
+            shared = Folder(path, read_only=read_only, cache_bytes=cache_bytes)
+            _open[_identity(path)] = shared
+        elif shared.read_only and not read_only:
+            raise StoreBusy(
+                f"{path} is open for reading in this process: close it there first",
+                str(path),
+                os.getpid(),
+            )
+        else:
+            shared.users += 1
+        return shared
+
+
+def _has_item(engine: BerkeleyEngine, ident: int) -> bool:
+    return engine.get(ITEMS, ident.to_bytes(8, "big"))[1] is not None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _look(path: Path, read_only: bool) -> None:
+    """Make sure that `path` is a folder that a store is in, or may be made in."""
+    if not path.exists():
+        if read_only:
+            raise NotAStore(f"there is no store at {path}", str(path))
+        path.mkdir(0o700, exist_ok=True)
+        sync_folder(path.parent)
+    if not path.is_dir():
+        raise NotAStore(f"{path} is a file, a store is a folder", str(path))
+    _refuse_network(path)
+    if (path / "FORMAT").exists():
+        check_format(path)
+    elif read_only or not {entry.name for entry in path.iterdir()} <= _OURS:
+        raise NotAStore(
+            f"{path} is not a store: it has no file FORMAT; name a new or an empty folder",
+            str(path),
+        )
+
+
+def check_format(path: Path) -> None:
+    """Refuse what is no store, or a newer one.
+
+    :raises NotAStore: when the file FORMAT does not say what a store's should.
+    :raises NewerFormat: when this Atop does not read the format.
+    """
+    with (path / "FORMAT").open("rb") as file:
+        line = file.read(100).decode("ascii", "replace")
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise NotAStore(
+            f"{path / 'FORMAT'} does not say what a store's should: {line[:40]!r}", str(path)
+        )
+    if int(match[1]) > FORMAT or match[2] != "berkeleydb":
+        raise NewerFormat(
+            f"{path} has format {match[1]} on {match[2]}; this Atop reads format {FORMAT} on "
+            "berkeleydb: install a newer one",
+            str(path),
+        )
+
+
+def _write_format(path: Path) -> None:
+    if not (path / "FORMAT").exists():
+        new = path / "FORMAT.new"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, f"atop {FORMAT} berkeleydb\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.rename(path / "FORMAT")
+        sync_folder(path)
+
+
+def _lengths(path: Path) -> dict[str, int]:
+    folder = path / "environment"
+    return {entry.name: entry.stat().st_size for entry in sorted(folder.iterdir())}
+
+
+def _refuse_network(path: Path) -> None:
+    """Locks and syncs do not hold on a network file system."""
+    mounts = Path("/proc/self/mountinfo")
+    if not mounts.exists():
+        return
+    best, kind = "", ""
+    place = str(path.resolve())
+    for line in mounts.read_text(errors="replace").splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = fields.split()[4]
+        inside = point == "/" or place == point or place.startswith(point + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, rest.split()[0]
+    if kind in _NETWORK:
+        raise StoreError(
+            f"{path} is on a network file system ({kind}), whose locks and syncs do not hold: "
+            "keep the store on a local disk",
+            str(path),
+        )
+
+
+def _after_fork() -> None:
+    global _opening
+    _opening = threading.Lock()
+    for folder in _open.values():
+        folder.abandon()
+    _open.clear()
+
+
+# A fork waits for what is just being opened or closed, so that a child knows all there is.
+os.register_at_fork(
+    before=lambda: _opening.acquire(),
+    after_in_parent=lambda: _opening.release(),
+    after_in_child=_after_fork,
+)

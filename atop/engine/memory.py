@@ -1,0 +1,163 @@
+"""The engine of ``Store()``: the same seam, and nothing on disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Container, Mapping, Sequence
+
+from atop.engine import history
+from atop.engine.base import BeforeImage, Commit, Delta, Difference, Engine, JoinedRow, Row, State
+from atop.engine.overlay import Nothing, Overlay
+from atop.engine.turn import TurnLock
+from atop.errors import DamagedStore, SnapshotTooOld, StoreClosed
+
+Changes = Mapping[str, Sequence[Difference]]
+
+
+class MemoryEngine(Engine):
+    """The tables are an overlay on nothing."""
+
+    def __init__(self) -> None:
+        self._tables = Overlay(Nothing())
+        self._latch = threading.RLock()
+        self.turn = TurnLock("the store in memory")
+        self._state = State()
+        self._deltas: deque[tuple[Delta, int]] = deque()
+        self._kept = 0
+        self._closed = False
+
+    @property
+    def state(self) -> State:
+        self._check()
+        return self._state
+
+    def get(self, table: str, key: bytes) -> tuple[int, bytes | None]:
+        with self._latch:
+            return self.state.serial, self._tables.get(table, key)
+
+    def getmany(self, table: str, keys: Sequence[bytes]) -> tuple[int, list[bytes | None]]:
+        with self._latch:
+            return self.state.serial, self._tables.getmany(table, keys)
+
+    def count(self, low: bytes | None, high: bytes | None) -> tuple[int, int]:
+        with self._latch:
+            return self.state.serial, self._tables.count(low, high)
+
+    def scan(
+        self,
+        table: str,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int = 0,
+        reverse: bool = False,
+    ) -> tuple[int, list[Row]]:
+        with self._latch:
+            return self.state.serial, self._tables.scan(table, low, high, limit, skip, reverse)
+
+    def join(
+        self,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int,
+        reverse: bool,
+        known: Container[bytes],
+    ) -> tuple[int, list[JoinedRow]]:
+        with self._latch:
+            return self.state.serial, self._tables.join(low, high, limit, skip, reverse, known)
+
+    def commits(self, since: int) -> list[Delta]:
+        with self._latch:
+            newer = [delta for delta, _ in self._deltas if delta.serial > since]
+            if len(newer) < self.state.serial - since:
+                raise SnapshotTooOld(f"the commits after {since} are no longer kept: begin anew")
+            return newer
+
+    def writer(self, timeout: float) -> MemoryTurn:
+        turn = MemoryTurn(self)
+        self.turn.acquire(turn.ticket, timeout)
+        self._check()
+        return turn
+
+    def close(self) -> None:
+        with self._latch:
+            self._closed = True
+
+    def apply(self, commit: Commit) -> None:
+        """Make all changes at once, and remember what they changed."""
+        with self._latch:
+            self._check()
+            assert commit.state.serial == self._state.serial + 1
+            images = {name: self._images(name, rows) for name, rows in commit.changes.items()}
+            try:
+                for name, rows in commit.changes.items():
+                    for key, value, existed in rows:
+                        self._tables.tables[name].change(key, value, existed)
+                self._remember(Delta(commit.state.serial, images))
+                self._state = commit.state
+            except BaseException:
+                self._restore(images)
+                raise
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreClosed("the store in memory is closed: its content is gone")
+
+    def _images(self, name: str, rows: Sequence[Difference]) -> list[BeforeImage]:
+        images = []
+        for key, value, existed in rows:
+            old = self._tables.get(name, key)
+            if existed and old is None:
+                raise DamagedStore(f"table {name!r} has lost the key {key.hex()}")
+            images.append((key, old, value is not None))
+        return images
+
+    def _restore(self, images: dict[str, list[BeforeImage]]) -> None:
+        for name, rows in images.items():
+            for key, value, _ in rows:
+                if value is not None or self._tables.get(name, key) is not None:
+                    self._tables.tables[name].change(key, value, False)
+
+    def _remember(self, delta: Delta) -> None:
+        tables = (delta.before or {}).values()
+        size = sum(len(key) + len(value or b"") for rows in tables for key, value, _ in rows)
+        self._deltas.append((delta, size))
+        self._kept += size
+        while self._kept > history.KEPT_BYTES:
+            self._kept -= self._deltas.popleft()[1]
+
+
+class MemoryTurn:
+    """The turn of a writer in memory."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self.ticket = object()
+        self._engine = engine
+        self.applied = False
+
+    @property
+    def state(self) -> State:
+        return self._engine.state
+
+    @property
+    def can_spill(self) -> bool:
+        return False
+
+    def spill(self, changes: Changes) -> None:
+        raise AssertionError("nothing is freed by spilling to memory")
+
+    def apply(self, commit: Commit, durable: bool) -> None:
+        assert self._engine.turn.held(self.ticket)
+        try:
+            self._engine.apply(commit)
+            self.applied = True
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        self._engine.turn.release(self.ticket)
+
+    def __del__(self) -> None:
+        self.release()

@@ -1,0 +1,124 @@
+"""Which process owns a store's folder.
+
+The owner holds an operating system lock on the file ``owner``, which dies with the process. What
+the file says is for people (who has the store) and for the next opening (was it closed in order,
+and how long were its files then).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import socket
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from atop.errors import DamagedStore, NotAStore, StoreBusy
+
+FILE = "owner"
+
+
+class Owner:
+    """The lock on a store's folder, exclusive for a writer and shared among read-only users."""
+
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        self._folder = folder
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags |= os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+        self.descriptor = os.open(folder / FILE, flags, 0o600)
+        try:
+            self._lock(fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            self._found = self._read()
+        except BaseException:
+            self.release()
+            raise
+
+    @property
+    def closed_files(self) -> dict[str, int] | None:
+        """The length of each file when the store was closed before; ``None`` if it was not."""
+        closed = self._found.get("closed")
+        if not isinstance(closed, dict):
+            return None
+        whole = all(isinstance(length, int) and Path(name).name == name
+                    for name, length in closed.items())
+        return closed if whole else None
+
+    def sign(self) -> None:
+        """Write down who has the store, so that it counts as not closed; durable on return."""
+        self._write({
+            "pid": os.getpid(),
+            "command": shlex.join(sys.orig_argv)[:200],
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        })
+
+    def sign_off(self, files: dict[str, int]) -> None:
+        """Write down that the store was closed in order, and how long its files are."""
+        self._write({"closed": files})
+
+    def take_back(self) -> None:
+        """Write down what was found: the store could not be opened, and is as it was."""
+        self._write(self._found)
+
+    def release(self) -> None:
+        """Let the next one have the folder. In a forked child: without touching the lock."""
+        os.close(self.descriptor)
+
+    def _lock(self, kind: int) -> None:
+        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            raise NotAStore(
+                f"{self._folder / FILE} is not a file: move it away, then open the store",
+                str(self._folder / FILE),
+            )
+        try:
+            fcntl.flock(self.descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise self._busy() from error
+
+    def _write(self, note: dict[str, Any]) -> None:
+        text = (json.dumps(note) + "\n").encode()
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, text, 0)
+        os.fsync(self.descriptor)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            note = json.loads(os.pread(self.descriptor, 1 << 20, 0))
+        except (ValueError, RecursionError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def _busy(self) -> StoreBusy:
+        note = self._read()
+        pid = note.get("pid")
+        who = (
+            f"process {pid} ({note.get('command')}) has had it open since {note.get('since')}"
+            if pid else "another process reads it"
+        )
+        return StoreBusy(
+            f"{self._folder} is in use: {who}; close the store there, then try again",
+            str(self._folder),
+            pid if isinstance(pid, int) else None,
+        )
+
+
+def check_lengths(folder: Path, closed: dict[str, int]) -> None:
+    """Refuse a store that has lost bytes since it was closed.
+
+    :raises DamagedStore: naming the first file that is gone or shorter.
+    """
+    for name, length in closed.items():
+        path = folder / name
+        found = path.stat().st_size if path.exists() else None
+        if found is None or found < length:
+            state = "is missing" if found is None else f"was cut to {found:,}"
+            raise DamagedStore(
+                f"{path} {state}; it had {length:,} bytes when the store was closed: "
+                "restore a backup with `atopdb restore`",
+                str(path),
+            )

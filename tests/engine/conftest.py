@@ -1,0 +1,49 @@
+"""Engines to test: each test that asks for one gets every kind of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from atop.engine.base import Engine
+from atop.engine.folder import Folder, open_folder
+from atop.engine.memory import MemoryEngine
+
+
+@contextmanager
+def memory(path: Path) -> Iterator[Engine]:
+    engine = MemoryEngine()
+    yield engine
+    engine.close()
+
+
+@contextmanager
+def berkeleydb(path: Path) -> Iterator[Engine]:
+    folder = open_folder(path, read_only=False, cache_bytes=8 << 20)
+    yield folder.engine
+    folder.close()
+
+
+KINDS: dict[str, Callable[[Path], AbstractContextManager[Engine]]] = {
+    "memory": memory,
+    "berkeleydb": berkeleydb,
+}
+
+
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An empty engine of each kind."""
+    with request.param(tmp_path / "contract.atop") as made:
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """An open, empty store's folder."""
+    made = open_folder(tmp_path / "store.atop", read_only=False, cache_bytes=8 << 20)
+    yield made
+    if made.users > 0:
+        made.close()

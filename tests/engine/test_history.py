@@ -1,0 +1,152 @@
+"""Rows of the table ``commits``: what goes in comes out, and damage is told."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from atop.engine import history
+from atop.engine.base import (
+    CATALOG,
+    INDEX,
+    ITEMS,
+    MAX_SERIAL,
+    TABLES,
+    BeforeImage,
+    Changes,
+    State,
+)
+from atop.engine.history import (
+    HEADER,
+    Image,
+    Images,
+    decode_delta,
+    decode_since,
+    decode_state,
+    encode,
+)
+from atop.errors import DamagedStore, SnapshotTooOld
+from tests.engine.steps import ROOT
+
+KEYS = st.binary(max_size=20)
+IMAGES = st.lists(
+    st.tuples(KEYS, st.none() | st.binary(max_size=40), st.booleans()).filter(
+        lambda image: image[1] is not None or image[2]
+    ),
+    max_size=6,
+    unique_by=lambda image: image[0],
+)
+COUNTS = st.integers(0, MAX_SERIAL)
+STATES = st.builds(
+    State,
+    serial=st.integers(1, MAX_SERIAL),
+    next_id=COUNTS,
+    counts=st.fixed_dictionaries(dict.fromkeys(TABLES, COUNTS)),
+    token=st.binary(min_size=16, max_size=16),
+    time=st.integers(-(10**15), 10**15).map(lambda number: number / 1e6),
+)
+
+STATE = State(2, 5, {CATALOG: 1, INDEX: 2, ITEMS: 3}, bytes(range(16)), 1.5)
+
+
+def in_columns(images: dict[str, list[BeforeImage]]) -> Images:
+    """Before-images as a commit has them."""
+    return {
+        name: Image(
+            Changes.of([
+                (key, b"" if exists else None, before is not None)
+                for key, before, exists in rows
+            ]),
+            {key: before for key, before, _ in rows if before is not None},
+        )
+        for name, rows in images.items()
+    }
+
+
+ROW = encode(
+    STATE,
+    "moved",
+    in_columns({
+        INDEX: [(b"k1", None, True), (b"k2", b"", False)],
+        ITEMS: [(b"\x00\x07", b"old", True)],
+    }),
+    100,
+)
+
+
+@given(STATES, st.text(), st.dictionaries(st.sampled_from(TABLES), IMAGES), COUNTS)
+def test_what_goes_in_comes_out(
+    state: State, note: str, images: dict[str, list[BeforeImage]], before: int
+) -> None:
+    row = encode(state, note, in_columns(images), before)
+    decoded, total = decode_state(state.serial, row)
+    assert decoded == state
+    assert total == before + len(row)
+    delta = decode_delta(state.serial, row)
+    assert delta.serial == state.serial
+    assert delta.before == {name: images.get(name, []) for name in TABLES}
+
+
+def test_the_header_alone_is_enough_for_the_state() -> None:
+    assert decode_state(2, ROW[: HEADER.size]) == (STATE, 100 + len(ROW))
+
+
+@pytest.mark.parametrize("images", [None, {ITEMS: [(b"k", b"x" * 2000, True)]}])
+def test_what_is_unknown_or_too_large_is_not_kept(
+    images: dict[str, list[BeforeImage]] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "KEPT_BYTES", 1000)
+    row = encode(STATE, "", None if images is None else in_columns(images), 0)
+    assert len(row) == HEADER.size
+    assert decode_delta(2, row).before is None
+    assert decode_state(2, row) == (STATE, HEADER.size)
+
+
+def test_every_row_that_was_cut_is_told_as_damaged() -> None:
+    for length in range(len(ROW)):
+        with pytest.raises(DamagedStore, match="commit 2"):
+            decode_delta(2, ROW[:length])
+
+
+def test_a_row_that_is_too_long_is_told_as_damaged() -> None:
+    with pytest.raises(DamagedStore):
+        decode_delta(2, ROW + b"\0")
+
+
+def test_a_damaged_row_never_raises_anything_but_damaged() -> None:
+    chance = random.Random(2)
+    told = 0
+    for _ in range(5000):
+        row = bytearray(ROW)
+        for _ in range(chance.randint(1, 3)):
+            row[chance.randrange(len(row))] = chance.randrange(256)
+        try:
+            decode_delta(2, bytes(row))
+        except DamagedStore:
+            told += 1
+    assert told > 1000, "most damage to lengths and counts is found"
+
+
+@pytest.mark.parametrize("length", range(0, HEADER.size, 7))
+def test_a_header_that_was_cut_is_told_as_damaged(length: int) -> None:
+    with pytest.raises(DamagedStore, match="commit 9"):
+        decode_state(9, ROW[:length])
+
+
+def test_commits_that_are_gone_are_missed() -> None:
+    row = encode(STATE, "", {}, 0)
+    assert [delta.serial for delta in decode_since(3, [(4, row), (5, row)])] == [4, 5]
+    assert decode_since(3, []) == []
+    with pytest.raises(SnapshotTooOld, match="the first kept is 6"):
+        decode_since(3, [(6, row)])
+
+
+def test_the_vector_in_the_documentation_is_what_is_written() -> None:
+    text = (ROOT / "doc" / "format.rst").read_text()
+    section = text[text.index("The table commits\n") :]
+    lines = re.findall(r"^    ([0-9a-f ]+?)(?:  .*)?$", section, re.MULTILINE)
+    assert bytes.fromhex("".join(lines)) == ROW
