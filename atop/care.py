@@ -1,0 +1,188 @@
+"""The care of stores: backups and their return, checkpoints, compaction, figures.
+
+None of it happens inside a transaction, which could wait for itself.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atop.classes import ClassTable
+from atop.engine import compaction
+from atop.engine.backup import back_up, copy_back
+from atop.engine.base import INDEX, ITEMS
+from atop.engine.folder import FORMAT, Folder
+from atop.engine.overlay import Present
+from atop.engine.progress import Progress, silent
+from atop.errors import DamagedStore, NotLoadable, StoreError, TransactionError
+from atop.files import File
+from atop.records import Allowed, decode_header, loader
+
+if TYPE_CHECKING:
+    from atop.store import Store
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Figures of a store. Sizes are in bytes; what a store in memory does not have is 0.
+
+    ``serial`` is the number of the last commit and ``time`` when it was, ``None`` in a new store.
+    ``page_hits`` and ``page_misses`` are of the page cache and ``log_syncs`` of the log, both since
+    the store was opened.
+    """
+
+    format: int
+    serial: int
+    time: datetime | None
+    items: int
+    entries: int
+    pools: int
+    files: int
+    file_bytes: int
+    table_bytes: int
+    log_bytes: int
+    page_hits: int
+    page_misses: int
+    log_syncs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """How many bytes the tables have given back, and which were left out for their large keys."""
+
+    freed: int
+    left_out: tuple[str, ...]
+
+
+def backup(store: Store, path: str | os.PathLike[str], progress: Progress | None) -> None:
+    """See :meth:`atop.store.Store.backup`."""
+    _outside(store, "a backup is made")
+    if store.folder is None:
+        raise StoreError("a store in memory has no folder to copy: add its items to one that has")
+    checker = _FileCheck(store.allowed)
+    back_up(store.folder, Path(path).absolute(), checker.check, progress or silent)
+
+
+def restore(
+    backup: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    progress: Progress | None = None,
+) -> None:
+    """Copy a backup, or any closed store, to `target`, which is there when it is complete.
+
+    `backup` is only read; `target` may be an empty folder, and nothing is ever overwritten.
+    `progress` is called as :meth:`~atop.store.Store.backup` does.
+
+    :raises NotAStore: when there is no store in `backup`.
+    :raises StoreBusy: when somebody has it open.
+    :raises DamagedStore: when a part of it is missing or damaged.
+    :raises StoreError: when `target` exists and is not empty.
+    """
+    checker = _FileCheck(Allowed())
+    copy_back(Path(backup).absolute(), Path(target).absolute(), checker.check, progress or silent)
+
+
+def checkpoint(store: Store) -> None:
+    """See :meth:`atop.store.Store.checkpoint`."""
+    _outside(store, "a checkpoint is made")
+    store.check_writable()
+    if store.folder is not None:
+        store.folder.engine.checkpoint()
+
+
+def compact(store: Store, progress: Progress | None) -> Compacted:
+    """See :meth:`atop.store.Store.compact`."""
+    _outside(store, "a store is compacted")
+    store.check_writable()
+    if store.folder is None:
+        return Compacted(0, ())
+    engine = store.folder.engine
+    engine.checkpoint()
+    before = _table_bytes(store.folder)
+    left_out = compaction.compact(engine, progress or silent)
+    return Compacted(before - _table_bytes(store.folder), tuple(left_out))
+
+
+def stats(store: Store) -> Stats:
+    """See :meth:`atop.store.Store.stats`."""
+    state = store.engine.state
+    sizes = _sizes(store.files.folder)
+    folder = store.folder
+    pages = folder.engine.environment.handle.memp_stat()[0] if folder else {}
+    return Stats(
+        format=FORMAT,
+        serial=state.serial,
+        time=datetime.fromtimestamp(state.time, UTC) if state.serial else None,
+        items=state.counts[ITEMS],
+        entries=state.counts[INDEX],
+        pools=len(store.pools()),
+        files=len(sizes),
+        file_bytes=sum(sizes),
+        table_bytes=_table_bytes(folder) if folder else 0,
+        log_bytes=_log_bytes(folder) if folder else 0,
+        page_hits=pages.get("cache_hit", 0),
+        page_misses=pages.get("cache_miss", 0),
+        log_syncs=folder.engine.syncs if folder else 0,
+    )
+
+
+class _FileCheck:
+    """That a copy has the bytes of all its files."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self._classes = ClassTable()
+        self._load = loader(allowed, _anything)
+
+    def check(self, folder: Folder) -> None:
+        """Raise :class:`DamagedStore` for a file that is missing or has another size."""
+        low = b""
+        while rows := folder.engine.scan(ITEMS, low, None, _PAGE)[1]:
+            for key, record in rows:
+                number, _, at = decode_header(record)
+                kind = self._classes.kind(number, Present(folder.engine))
+                if issubclass(kind.cls, File):
+                    self._check(folder.files.path(int.from_bytes(key, "big")), record[at:])
+            low = rows[-1][0] + b"\0"
+
+    def _check(self, path: Path, pickled: bytes) -> None:
+        found = path.stat().st_size if path.exists() else None
+        try:
+            wanted = self._load(pickled).get("size")
+        except NotLoadable:
+            wanted = found
+        if found is None or found != wanted:
+            raise DamagedStore(
+                f"{path} {'is missing' if found is None else f'has {found:,} bytes'} and should "
+                f"have {wanted:,}: run `atopdb verify` on the store that is copied",
+                str(path),
+            )
+
+
+def _anything(reference: tuple[int, int]) -> File:
+    """What stands for an item that a file refers to."""
+    return File()
+
+
+def _outside(store: Store, what: str) -> None:
+    if store.session().transaction is not None:
+        raise TransactionError(f"{what} outside transactions: end this one first")
+
+
+def _sizes(folder: Path) -> list[int]:
+    with os.scandir(folder) as entries:
+        return [entry.stat().st_size for entry in entries if entry.name.isdigit()]
+
+
+def _table_bytes(folder: Folder) -> int:
+    environment = folder.engine.environment
+    return sum((environment.folder / name).stat().st_size for name in environment.tables)
+
+
+def _log_bytes(folder: Folder) -> int:
+    return sum(path.stat().st_size for path in folder.engine.environment.folder.glob("log.*"))

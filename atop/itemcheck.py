@@ -1,0 +1,203 @@
+"""The items of a store, one by one: their records, index entries, references and files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atop.classes import Broken
+from atop.engine.base import INDEX, ITEMS, Row
+from atop.engine.progress import Progress
+from atop.errors import AtopError, DamagedStore, NewerClass, NotLoadable, StoreFailed
+from atop.files import File
+from atop.index import pool_keys, pool_prefix
+from atop.item import Item
+from atop.pool import Pool
+from atop.records import Entries, decode_entries
+from atop.report import Findings
+from atop.session import Session, number
+
+if TYPE_CHECKING:
+    from atop.store import Store
+
+_PAGE = 500
+_CHUNK = 1 << 20
+_LOST = "what it held, and all that refers to it"
+
+
+class Reader(Session):
+    """A session that has loaded nothing yet, and that knows where each item leads."""
+
+    def __init__(self, store: Store) -> None:
+        self.references: set[int] = set()
+        super().__init__(store)
+
+    def _dereference(self, reference: tuple[int, int]) -> Item:
+        self.references.add(reference[0])
+        return super()._dereference(reference)
+
+
+class ItemCheck:
+    """A walk over all items.
+
+    ``entries`` counts the index rows that records say there are, ``missing`` those of them that
+    are not there; ``pools`` has the pools by id.
+    """
+
+    def __init__(self, reader: Reader, findings: Findings, progress: Progress) -> None:
+        self._reader = reader
+        self._findings = findings
+        self._progress = progress
+        self._broken: Counter[str] = Counter()
+        self._told: set[bytes] = set()
+        self.items = self.files = self.entries = self.missing = self.last = 0
+        self.pools: dict[int, Pool] = {}
+
+    def run(self, expected: int) -> None:
+        """Look at every item; `expected` is how many there should be."""
+        low = b""
+        while rows := self._reader.view.scan(ITEMS, low, None, _PAGE):
+            self._page(rows)
+            low = rows[-1][0] + b"\0"
+            self._progress("items", self.items, max(self.items, expected))
+        for problem, count in self._broken.items():
+            self._findings.note(f"{count:,} items could not be looked into: {problem}")
+
+    def describe(self, row: bytes) -> str:
+        """Which index of which pool a row of the index is of, as far as it can be told."""
+        pool = self.pools.get(int.from_bytes(row[1 : 1 + row[0]], "big"))
+        if pool is None:
+            return f"pool {int.from_bytes(row[1 : 1 + row[0]], 'big')}"
+        for plan in self._reader.plan(pool).plans:
+            if row.startswith(plan.prefix):
+                return f"index {plan.index.name!r} of {pool!r}"
+        return f"an index of {pool!r} that is gone"
+
+    def _page(self, rows: list[Row]) -> None:
+        carried: list[bytes] = []
+        leads: dict[int, int] = {}
+        for key, record in rows:
+            self.items += 1
+            self.last = number(key)
+            try:
+                entries = decode_entries(record)
+            except DamagedStore as error:
+                self._findings.damaged(f"item {self.last}: {error}", _LOST)
+                continue
+            carried += [entry + key for entry in entries]
+            self._item(key, record, entries)
+            leads.update(dict.fromkeys(self._reader.references, self.last))
+            self._reader.references.clear()
+        self._check_rows(sorted(carried))
+        self._check_references(leads)
+
+    def _item(self, key: bytes, record: bytes, entries: Entries) -> None:
+        try:
+            item = self._reader.build(key, record)
+        except (NotLoadable, NewerClass) as error:
+            self._broken[str(error)] += 1
+            return
+        except StoreFailed:
+            raise
+        except Exception as error:
+            self._findings.damaged(f"item {number(key)} cannot be loaded: {error}", _LOST)
+            return
+        if isinstance(item, Broken):
+            self._broken[str(item.__dict__["_problem"])] += 1
+            return
+        if isinstance(item, Pool):
+            self.pools[number(key)] = item
+        if isinstance(item, File):
+            self._file(item)
+        self._computed(item, entries)
+
+    def _computed(self, item: Item, entries: Entries) -> None:
+        """The entries that an item has are those that its pools' indexes ask for."""
+        for pool_key in pool_keys(entries):
+            prefix = pool_prefix(pool_key)
+            has = {entry for entry in entries if entry.startswith(prefix)}
+            try:
+                wanted = set(self._reader.plan_at(pool_key).entries(item))
+            except StoreFailed:
+                raise
+            except Exception as error:
+                self._not_computed(item, pool_key, error)
+                continue
+            for entry in has ^ wanted:
+                self._findings.damaged(
+                    f"{item!r} {'has' if entry in has else 'lacks'} an entry in "
+                    f"{self._named(pool_key, entry)} that its key "
+                    f"{'does not ask' if entry in has else 'asks'} for",
+                    "it is found under another key than it has now, if that key is computed by a "
+                    "method, this may have changed",
+                    "change the item in a transaction, or drop the index and add it again",
+                )
+
+    def _not_computed(self, item: Item, pool_key: bytes, error: Exception) -> None:
+        if isinstance(error, AtopError) and not isinstance(error, DamagedStore | AttributeError):
+            self._findings.damaged(
+                f"{item!r}: its keys in pool {number(pool_key)} cannot be found: {error}",
+                "the item cannot be changed",
+                "give it a key that can be sorted, or drop the index",
+            )
+        elif pool_key not in self._told:
+            self._told.add(pool_key)
+            self._findings.damaged(
+                f"{item!r} is in pool {number(pool_key)}, which is damaged: {error}",
+                "the order of all items of that pool",
+            )
+
+    def _named(self, pool_key: bytes, entry: bytes) -> str:
+        for plan in self._reader.plan_at(pool_key).plans:
+            if entry.startswith(plan.prefix):
+                return f"index {plan.index.name!r} of pool {number(pool_key)}"
+        return f"an index of pool {number(pool_key)} that is gone"
+
+    def _check_rows(self, rows: list[bytes]) -> None:
+        self.entries += len(rows)
+        for row, value in zip(rows, self._reader.view.getmany(INDEX, rows), strict=True):
+            if value is None:
+                self.missing += 1
+                self._findings.damaged(
+                    f"item {number(row[-8:])} has lost its row in {self.describe(row)}",
+                    "queries of that index do not show the item; it is whole, and found by its id",
+                )
+
+    def _check_references(self, leads: dict[int, int]) -> None:
+        targets = list(leads)
+        keys = [target.to_bytes(8, "big") for target in targets]
+        found = self._reader.view.getmany(ITEMS, keys)
+        for target, record in zip(targets, found, strict=True):
+            if record is None:
+                self._findings.note(
+                    f"item {leads[target]} refers to item {target}, which was deleted"
+                )
+
+    def _file(self, item: File) -> None:
+        self.files += 1
+        wrong = _file_damage(self._reader.store.files.path(item.id or 0), item.size, item.sha256)
+        if wrong:
+            self._findings.damaged(f"the file {item.name!r} ({wrong})", f"item {item.id}")
+
+
+def _file_damage(path: Path, size: int, sha256: str) -> str:
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"{path} has {found:,} bytes and should have {size:,}"
+        if _digest(path) != sha256:
+            return f"the bytes of {path} are not those that were stored"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return ""
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+

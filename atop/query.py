@@ -1,0 +1,243 @@
+"""Query: a lazy sequence over a key range of an index.
+
+Nothing is read before it is asked for, and then a page at a time. Where a page stands in the index
+makes no difference to what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from atop.errors import IndexKeyError
+from atop.index import Plan, key_of
+from atop.item import Item
+from atop.keys import Key, encode, encode_prefix
+from atop.session import number
+
+if TYPE_CHECKING:
+    from atop.session import Session
+
+FIRST_PAGE = 50
+PAGE = 1000
+MAX_ROWS = 2**31  # more than Berkeley DB numbers
+_AFTER = b"\xff"
+_LAST_ID = b"\xff" * 9
+
+Low, High = bytes, bytes
+
+
+class Bounds:
+    """A range of an index, half open: ``low`` and ``high`` are what rows are compared with."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.low = plan.prefix
+        self.high = plan.prefix + _AFTER
+
+    def at_least(self, key: object) -> None:
+        """Leave out what is before `key`."""
+        self.low = max(self.low, self.plan.prefix + self._encode(key))
+
+    def at_most(self, key: object) -> None:
+        """Leave out what is after `key`."""
+        self.high = min(self.high, self.plan.prefix + self._encode(key) + _LAST_ID)
+
+    def beginning(self, prefix: str | bytes | tuple[Key, ...]) -> None:
+        """Leave out what does not begin with `prefix`."""
+        try:
+            low = self.plan.prefix + encode_prefix(prefix)
+        except IndexKeyError as error:
+            raise self._named(error) from error
+        self.low, self.high = max(self.low, low), min(self.high, low + _AFTER)
+
+    def clip(self, row: bytes) -> bytes:
+        """`row`, or the end of the range that it lies beyond."""
+        return min(max(row, self.low), max(self.low, self.high))
+
+    def before(self, key: object) -> bytes:
+        """Where `key` begins in the range."""
+        return self.clip(self.plan.prefix + self._encode(key))
+
+    def after(self, key: object) -> bytes:
+        """Where `key` ends in the range."""
+        return self.clip(self.plan.prefix + self._encode(key) + _LAST_ID)
+
+    def _encode(self, key: object) -> bytes:
+        try:
+            return encode(key)
+        except IndexKeyError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: IndexKeyError) -> IndexKeyError:
+        name = self.plan.index.name
+        return IndexKeyError(f"index {name!r}: {error}", error.value, None, name)
+
+
+class Query(Sequence[Any]):
+    """What a pool's index has in a range of keys, in order: items, unless told otherwise.
+
+    A slice is a query too, and costs the same anywhere. In a transaction or snapshot all that is
+    read is of one moment; outside, each page is, and a walk goes on after the last key it saw.
+    """
+
+    def __init__(
+        self,
+        session: Callable[[], Session],
+        bounds: Bounds,
+        backwards: bool,
+        start: int = 0,
+        stop: int | None = None,
+        shows: str = "items",
+    ) -> None:
+        self._session = session
+        self._bounds = bounds
+        self._backwards = backwards
+        self._start = start
+        self._stop = stop
+        self._shows = shows
+
+    def keys(self) -> Query:
+        """The same with keys instead of items, which are then not loaded."""
+        return self._with(shows="keys")
+
+    def ids(self) -> Query:
+        """The same with the items' ids."""
+        return self._with(shows="ids")
+
+    def pairs(self) -> Query:
+        """The same with pairs of key and id."""
+        return self._with(shows="pairs")
+
+    def first(self, default: Any = None) -> Any:
+        """The first one, or `default` if there is none."""
+        return next(iter(self[:1]), default)
+
+    def position(self, key: object) -> int:
+        """How many stand before those with `key`: the row in which they are, or would be."""
+        bounds = self._bounds
+        if self._backwards:
+            counted = self._session().count(bounds.after(key), bounds.high)
+        else:
+            counted = self._session().count(bounds.low, bounds.before(key))
+        return self._inside(counted)
+
+    def __len__(self) -> int:
+        return self._inside(self._session().count(self._bounds.low, self._bounds.high))
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+    @overload
+    def __getitem__(self, at: slice) -> Query: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            return self._slice(at)
+        place = at if at >= 0 else at + len(self)
+        limited = self._stop is not None and self._start + place >= self._stop
+        found = [] if place < 0 or limited else self._page(self._start + place, 1)
+        if not found:
+            raise IndexError(f"row {at} of a query that has {len(self)}")
+        return found[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        low, high, skip = self._bounds.low, self._bounds.high, self._start
+        left = None if self._stop is None else self._stop - self._start
+        size = FIRST_PAGE
+        seen = self._seen()
+        while left is None or left > 0:
+            limit = size if left is None else min(size, left)
+            rows = self._rows(low, high, limit, skip)
+            for row, shown in rows:
+                if seen is not None:
+                    if row[-8:] in seen:
+                        continue
+                    seen.add(row[-8:])
+                yield shown
+            if len(rows) < limit:
+                return
+            if self._backwards:
+                high = rows[-1][0]
+            else:
+                low = rows[-1][0] + b"\0"
+            left = None if left is None else left - len(rows)
+            skip, size = 0, min(2 * size, PAGE)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return iter(self._slice(slice(None, None, -1)))
+
+    def __contains__(self, value: object) -> bool:
+        return any(shown is value or shown == value for shown in self)
+
+    def __repr__(self) -> str:
+        index = self._bounds.plan.index.name
+        way = " backwards" if self._backwards else ""
+        return f"<Query of index {index!r}{way}: {self._shows}>"
+
+    def _seen(self) -> set[bytes] | None:
+        """In a transaction, whose changes move items in the index, a walk meets each once."""
+        multiple = self._bounds.plan.index.multiple
+        return None if multiple or self._session().transaction is None else set()
+
+    def _slice(self, at: slice) -> Query:
+        if at.step not in (None, 1, -1):
+            raise ValueError(f"a query has slices of step 1 and -1, not {at.step}: list it first")
+        bounded = at.step != -1 and all(end is None or end >= 0 for end in (at.start, at.stop))
+        if bounded and (self._stop is None or at.stop is not None):
+            start, stop = at.start or 0, at.stop
+        else:
+            start, stop, step = at.indices(len(self))
+            if step < 0:
+                return self._turned(stop + 1, max(stop, start) + 1)
+        return self._with(
+            start=self._start + start,
+            stop=self._end(None if stop is None else self._start + max(start, stop)),
+        )
+
+    def _turned(self, start: int, stop: int) -> Query:
+        """The rows from `start` to `stop`, in the opposite order."""
+        everything = self._session().count(self._bounds.low, self._bounds.high)
+        return self._with(
+            backwards=not self._backwards,
+            start=everything - self._start - stop,
+            stop=everything - self._start - start,
+        )
+
+    def _end(self, stop: int | None) -> int | None:
+        if stop is None or self._stop is None:
+            return self._stop if stop is None else stop
+        return min(stop, self._stop)
+
+    def _inside(self, count: int) -> int:
+        """`count` rows of the whole range, as rows of this query."""
+        return max(0, min(count, count if self._stop is None else self._stop) - self._start)
+
+    def _page(self, skip: int, limit: int) -> list[Any]:
+        return [
+            shown for _, shown in self._rows(self._bounds.low, self._bounds.high, limit, skip)
+        ]
+
+    def _rows(self, low: bytes, high: bytes, limit: int, skip: int) -> Sequence[tuple[bytes, Any]]:
+        session = self._session()
+        if low >= high or limit <= 0 or skip > MAX_ROWS:
+            return []
+        if self._shows == "items":
+            return session.page(low, high, limit, skip, self._backwards)
+        rows = session.scan_index(low, high, limit, skip, self._backwards)
+        prefix = self._bounds.plan.prefix
+        if self._shows == "ids":
+            return [(row, number(row[-8:])) for row, _ in rows]
+        if self._shows == "keys":
+            return [(row, key_of(row, prefix)) for row, _ in rows]
+        return [(row, (key_of(row, prefix), number(row[-8:]))) for row, _ in rows]
+
+    def _with(self, **changes: Any) -> Query:
+        now: dict[str, Any] = {
+            "backwards": self._backwards,
+            "start": self._start,
+            "stop": self._stop,
+            "shows": self._shows,
+        }
+        return Query(self._session, self._bounds, **(now | changes))
+
+
+Items = Sequence[Item]

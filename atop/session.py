@@ -1,0 +1,477 @@
+"""Session: what one thread has loaded from a store.
+
+In one session an id is one object. What is cached is right: at each look-up outside a transaction,
+and at the begin of each transaction and snapshot, the ids that were committed since become ghosts.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, cast
+
+from atop.classes import Kind
+from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Row, View, suffix
+from atop.engine.overlay import Present, Snapshot
+from atop.errors import (
+    DamagedStore,
+    NewerClass,
+    NoSuchItem,
+    NotLoadable,
+    NoTransaction,
+    SnapshotTooOld,
+    TransactionError,
+    WrongThread,
+)
+from atop.index import PoolPlan
+from atop.item import (
+    Bond,
+    Item,
+    ghost_class,
+    is_ghost,
+    make_ghost,
+    make_present,
+    set_bond,
+    set_dict,
+)
+from atop.records import Entries, decode_entries, decode_header, loader
+from atop.values import IMMUTABLE
+from atop.watch import Watch, hide
+
+if TYPE_CHECKING:
+    from atop.pool import Pool
+    from atop.store import Store
+    from atop.transaction import Transaction
+
+TAIL_BYTES = 16 << 20
+_ITEM_BYTES = 600  # about what Python needs for an item beside the bytes of its record
+
+_new = object.__new__
+
+
+class _Reference(weakref.ref[Item]):
+    __slots__ = ("key",)
+    key: bytes
+
+
+class Session:
+    """The items of one thread, and the moment at which it sees the store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.thread = get_ident()
+        self.engine = store.engine
+        self.transaction: Transaction | None = None
+        self.snapshot: Snapshot | None = None
+        self.items: dict[bytes, _Reference] = {}
+        self.watch = Watch(self.dump)
+        self._present = Present(self.engine)
+        self._serial = self._present.serial
+        self._tail: deque[tuple[Item, int]] = deque()
+        self._tail_bytes = 0
+        self._load_state = loader(store.allowed, self._dereference)
+        self._dropped = self._dropper()
+        self._kinds: dict[int, Kind] = {}
+        self._plans: dict[bytes, tuple[object, PoolPlan]] = {}
+
+    # Looking at the store
+
+    @property
+    def view(self) -> View:
+        """The tables as this thread sees them now, changes that are not yet flushed left out."""
+        if self.transaction is not None:
+            return self.transaction.overlay
+        return self._present if self.snapshot is None else self.snapshot
+
+    def flushed(self) -> View:
+        """The tables as this thread sees them now."""
+        if self.transaction is not None:
+            self.transaction.flush()
+        return self.view
+
+    def refresh(self) -> None:
+        """Outside a transaction and snapshot: see what is committed by now."""
+        if self.transaction is None and self.snapshot is None:
+            self.catch_up(self.engine.state.serial)
+
+    def catch_up(self, serial: int) -> None:
+        """Make ghosts of what others have committed since the last time, up to `serial`."""
+        if serial == self._serial:
+            return
+        changed = self._changed_since(self._serial)
+        self._serial = self._present.serial = serial
+        for key in changed:
+            item = self.known(key)
+            if item is not None and item._atop is not None and not is_ghost(item):
+                self.watch.renew(item, item._atop)
+
+    def _changed_since(self, serial: int) -> list[bytes]:
+        """The ids committed after `serial`; where these are not known, all that we have."""
+        try:
+            deltas = self.engine.commits(serial)
+        except SnapshotTooOld:
+            return list(self.items)
+        if any(delta.before is None for delta in deltas):
+            return list(self.items)
+        return [key for delta in deltas for key, _, _ in (delta.before or {}).get(ITEMS, ())]
+
+    def committed(self, serial: int) -> None:
+        """This session's own commit was `serial`: what it has cached is what was stored."""
+        self._serial = self._present.serial = serial
+
+    def read(self, ask: Callable[[View], Any]) -> Any:
+        """The answer of one read, after which all that is cached is of the same moment."""
+        while True:
+            view = self.flushed()
+            self.refresh()
+            answer = ask(view)
+            if self._present.serial == self._serial or view is not self._present:
+                return answer
+            self.catch_up(self._present.serial)
+
+    # Finding items
+
+    def item(self, key: bytes) -> Item | None:
+        """The item of that id, loaded; ``None`` if there is none."""
+        self.refresh()
+        reference = self.items.get(key)
+        item = None if reference is None else reference()
+        if item is None:
+            record = self.view.get(ITEMS, key)
+            return None if record is None else self.build(key, record)
+        if is_ghost(item):
+            assert item._atop is not None
+            try:
+                self.load(item, item._atop)
+            except NoSuchItem:
+                return None
+        return item
+
+    def known(self, key: bytes) -> Item | None:
+        """The object for that id, if there is one."""
+        reference = self.items.get(key)
+        return None if reference is None else reference()
+
+    def page(
+        self, low: bytes, high: bytes, limit: int, skip: int, reverse: bool
+    ) -> list[tuple[bytes, Item]]:
+        """A page of an index: key and item."""
+        rows: list[JoinedRow] = self.read(
+            lambda view: view.join(low, high, limit, skip, reverse, self.items)
+        )
+        build = self.build
+        return [
+            (key, self._joined(key) if record is None else build(key[-ID_BYTES:], record))
+            for key, record in rows
+        ]
+
+    def _joined(self, key: bytes) -> Item:
+        """The item of an index row, which was known when the row was read."""
+        ident = suffix(key)
+        item = self.known(ident)
+        if item is None:
+            item = self.item(ident)
+        if item is None:
+            raise NoSuchItem(
+                f"the index has item {number(ident)}, which is gone: run `atopdb verify`",
+                number(ident),
+            )
+        return item
+
+    def scan_items(self, low: bytes, limit: int) -> list[Row]:
+        """A page of all items' records by id, from `low` on."""
+        rows: list[Row] = self.read(lambda view: view.scan(ITEMS, low, None, limit))
+        return rows
+
+    def scan_index(
+        self, low: bytes, high: bytes, limit: int, skip: int, reverse: bool
+    ) -> list[Row]:
+        """A page of index rows."""
+        rows: list[Row] = self.read(
+            lambda view: view.scan(INDEX, low, high, limit, skip, reverse)
+        )
+        return rows
+
+    def count(self, low: bytes, high: bytes) -> int:
+        """How many rows of the index are in the range."""
+        counted: int = self.read(lambda view: view.count(low, high))
+        return counted
+
+    def plan(self, pool: Pool) -> PoolPlan:
+        """The indexes of `pool`, ready to find entries."""
+        definitions = pool._definitions
+        assert pool._atop is not None
+        key = pool._atop.key
+        known = self._plans.get(key)
+        if known is None or known[0] is not definitions:
+            known = self._plans[key] = (definitions, PoolPlan(key, pool.numbered()))
+        return known[1]
+
+    def plan_at(self, key: bytes) -> PoolPlan:
+        """The indexes of the pool with that key."""
+        pool = self.item(key)
+        if pool is None:
+            raise DamagedStore(
+                f"pool {number(key)} is gone, its entries are not: run `atopdb verify`"
+            )
+        return self.plan(cast("Pool", pool))
+
+    def entries(self, key: bytes) -> Entries:
+        """The entries in the index that the flushed record of an item has."""
+        record = self.view.get(ITEMS, key)
+        return frozenset() if record is None else decode_entries(record)
+
+    def count_items(self) -> int:
+        """How many items the store has."""
+        self.flushed()
+        if self.transaction is not None:
+            return self.transaction.count(ITEMS)
+        return (self.snapshot or self.engine).state.counts[ITEMS]
+
+    def get_catalog(self, key: bytes) -> bytes | None:
+        """A row of the table ``catalog``."""
+        row: bytes | None = self.read(lambda view: view.get(CATALOG, key))
+        return row
+
+    def scan_catalog(self, low: bytes, high: bytes) -> list[Row]:
+        """Rows of the table ``catalog``."""
+        rows: list[Row] = self.read(lambda view: view.scan(CATALOG, low, high, 1 << 30))
+        return rows
+
+    def bond(self, item: Item) -> Bond:
+        """The bond of an item of this session.
+
+        :raises NoSuchItem: when it is in no store.
+        :raises OtherStore: when it is in another one.
+        :raises WrongThread: when another thread loaded it.
+        """
+        bond = item._atop
+        if bond is None or bond.gone:
+            raise NoSuchItem(f"{item!r}: add it first", item)
+        self.store.check_own(item)
+        if bond.session is not self:
+            raise WrongThread(f"{item!r} was loaded by another thread; get it by id in this one")
+        return bond
+
+    def pending_file(self, ident: int) -> Path | None:
+        """Where the bytes of a file are that this thread's transaction is making."""
+        transaction = self.transaction
+        while transaction is not None:
+            for file in transaction.files:
+                if file.id == ident:
+                    return file.path
+            transaction = transaction.outer
+        return None
+
+    def forget_classes(self, numbers: Iterable[int]) -> None:
+        """Class numbers that were given out in a transaction are free again."""
+        for each in numbers:
+            self._kinds.pop(each, None)
+            self.store.classes.forget(each)
+
+    # Making objects of records
+
+    def build(self, key: bytes, record: bytes) -> Item:
+        """The object for a record; a new one, unless there is one by now."""
+        item = self.known(key)
+        if item is not None:
+            return item
+        class_number, version, at = decode_header(record)
+        kind = self._kinds.get(class_number)
+        if kind is None or kind.broken:
+            kind = self._kinds[class_number] = self.store.classes.kind(class_number, self.view)
+        item = _new(kind.cls)
+        bond = Bond(key, self)
+        set_bond(item, bond)
+        reference = _Reference(item, self._dropped)
+        reference.key = key
+        self.items[key] = reference
+        try:
+            self._fill(item, bond, kind, version, record[at:])
+        except BaseException:
+            self.items.pop(key, None)
+            raise
+        size = len(record) + _ITEM_BYTES
+        self._tail.append((item, size))
+        self._tail_bytes += size
+        if self._tail_bytes > TAIL_BYTES:
+            self._shorten_tail()
+        return item
+
+    def load(self, item: Item, bond: Bond) -> None:
+        """Load a ghost.
+
+        :raises NoSuchItem: when it was deleted.
+        """
+        record = self.view.get(ITEMS, bond.key)
+        if record is None:
+            raise NoSuchItem(f"item {number(bond.key)} was deleted", number(bond.key))
+        class_number, version, at = decode_header(record)
+        kind = self.store.classes.kind(class_number, self.view)
+        make_present(item)
+        try:
+            self._fill(item, bond, kind, version, record[at:])
+        except BaseException:
+            make_ghost(item, bond)
+            raise
+
+    def register(self, key: bytes, item: Item) -> None:
+        """`item` is the one object for its id from now on."""
+        reference = _Reference(item, self._dropped)
+        reference.key = key
+        self.items[key] = reference
+
+    def _shorten_tail(self) -> None:
+        """Hold the items loaded last, even if nobody else does, up to a bound."""
+        while self._tail_bytes > TAIL_BYTES:
+            self._tail_bytes -= self._tail.popleft()[1]
+
+    def known_items(self) -> Iterator[Item]:
+        """All objects of this session that are alive."""
+        for reference in list(self.items.values()):
+            item = reference()
+            if item is not None:
+                yield item
+
+    def _fill(self, item: Item, bond: Bond, kind: Kind, version: int, pickled: bytes) -> None:
+        if kind.broken:
+            self._fill_broken(item, kind, pickled)
+            return
+        state = self._load_state(pickled)
+        if version == kind.version and not kind.by_class:
+            set_dict(item, state)
+            if IMMUTABLE.issuperset(map(type, state.values())):
+                return
+        elif version <= kind.version:
+            self._fill_by_class(item, bond, kind, version, state)
+        else:
+            raise NewerClass(
+                f"item {item.id} was written by version {version} of {kind.name}, this program "
+                f"has version {kind.version}: update the program",
+                version,
+            )
+        if not hide(item, bond):
+            self.watch.lend(item, bond)
+
+    def _fill_by_class(
+        self, item: Item, bond: Bond, kind: Kind, version: int, state: dict[str, Any]
+    ) -> None:
+        """Let its own ``__setstate__`` and ``upgrade`` set attributes, which is no change."""
+        set_bond(item, None)
+        try:
+            if kind.by_class:
+                setstate: Any = item
+                setstate.__setstate__(state)
+            else:
+                set_dict(item, state)
+            if version < kind.version:
+                item.upgrade(version)
+        finally:
+            set_bond(item, bond)
+
+    def _fill_broken(self, item: Item, kind: Kind, pickled: bytes) -> None:
+        try:
+            state = self._load_state(pickled)
+        except NotLoadable:
+            state = {}
+        set_dict(item, {**state, "_class": kind.name, "_problem": kind.broken})
+
+    def _dereference(self, reference: tuple[int, int]) -> Item:
+        ident, class_number = reference
+        key = ident.to_bytes(8, "big")
+        item = self.known(key)
+        if item is None:
+            kind = self.store.classes.kind(class_number, self.view)
+            item = _new(ghost_class(kind.cls))
+            set_bond(item, Bond(key, self))
+            self.register(key, item)
+        return item
+
+    def _dropper(self) -> Callable[[weakref.ref[Item]], None]:
+        items = self.items
+
+        def drop(reference: weakref.ref[Item]) -> None:
+            assert isinstance(reference, _Reference)
+            if items.get(reference.key) is reference:
+                del items[reference.key]
+
+        return drop
+
+    # Changing items
+
+    def changing(self, item: Item, bond: Bond) -> None:
+        """An attribute of `item` is about to change.
+
+        :raises WrongThread: in another thread than the session's.
+        :raises NoTransaction: outside a transaction.
+        """
+        transaction = self.writable(item, "being changed")
+        if is_ghost(item):
+            self.load(item, bond)
+        transaction.changing(item, bond)
+
+    def writable(self, thing: object, doing: str) -> Transaction:
+        """The transaction of this thread; `thing` is `doing`, for the error if there is none."""
+        if get_ident() != self.thread:
+            raise WrongThread(
+                f"{thing!r} is {doing} in thread {threading.current_thread().name!r}, which did "
+                "not load it; get the item by its id in this thread"
+            )
+        if self.transaction is None:
+            self.store.check_open()
+            self.store.check_writable()
+            raise NoTransaction(
+                f"{thing!r} is {doing} outside a transaction; do it in "
+                "`with store.transaction():`"
+            )
+        return self.transaction
+
+    def dump(self, item: Item, state: dict[str, Any]) -> bytes:
+        """The pickle of an item's state, to be compared."""
+        return self.store.dump(item, state, self._refer_loaded)
+
+    def check_outside(self) -> None:
+        """Before a transaction begins: nothing may have changed in place outside one.
+
+        :raises NoTransaction: naming an item that has; it is as it was.
+        """
+        changed = self.watch.changed()
+        for item in changed:
+            assert item._atop is not None
+            self.watch.renew(item, item._atop)
+        self.watch.settle()
+        if changed:
+            raise NoTransaction(
+                f"a value in {changed[0]!r} was changed outside a transaction; the item is as it "
+                "was: change it in `with store.transaction():`"
+            )
+
+    def _refer_loaded(self, item: Item) -> tuple[int, int]:
+        """A reference for comparing; an item in no store stands for itself."""
+        bond = item._atop
+        if bond is None or bond.session.store is not self.store:
+            return -id(item), 0
+        return number(bond.key), 0
+
+    # Snapshots
+
+    def begin_snapshot(self) -> Snapshot:
+        """See the store as it is now, until :meth:`end_snapshot`."""
+        if self.transaction is not None or self.snapshot is not None:
+            raise TransactionError("a snapshot cannot begin here")
+        snapshot = Snapshot(self.engine)
+        self.catch_up(snapshot.state.serial)
+        self.snapshot = snapshot
+        return snapshot
+
+    def end_snapshot(self) -> None:
+        self.snapshot = None
+
+
+def number(key: bytes) -> int:
+    """The id that a key of the table ``items`` stands for."""
+    return int.from_bytes(key, "big")

@@ -1,0 +1,523 @@
+"""Transaction: what one thread is about to change, its commit and its roll-back.
+
+Changed objects wait until somebody asks the tables or the transaction ends; then they are flushed,
+as records and index entries, into the transaction's overlay. A nested transaction is one more
+overlay. Nothing that was rolled back is seen in any object afterwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from atop.classes import Broken, class_row
+from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Turn, next_state
+from atop.engine.filefolder import PendingFile
+from atop.engine.overlay import Overlay, Present
+from atop.errors import (
+    DuplicateKey,
+    NoSuchItem,
+    NotStorable,
+    TransactionEnded,
+    ValueRefused,
+    WrongThread,
+)
+from atop.index import PoolPlan, check_unique, pool_keys
+from atop.item import (
+    Bond,
+    Item,
+    class_of,
+    make_present,
+    raw_dict,
+    set_bond,
+    set_dict,
+    state_of,
+)
+from atop.records import (
+    PLAIN,
+    PROTOCOL,
+    Entries,
+    decode_entries,
+    decode_header,
+    encode_record,
+)
+from atop.session import Session, number
+from atop.values import IMMUTABLE
+from atop.watch import Before
+
+if TYPE_CHECKING:
+    from atop.pool import Pool
+
+SPILL_BYTES = 64 << 20
+FLUSH_ITEMS = 1000
+
+_numbers = itertools.count(1)
+_ENTRY = (b"", False)
+_Membership = dict[bytes, list[bytes] | Literal[False] | None]
+"""By pool, for an item that joined it: its entries, or ``None`` where they are to be computed
+again; ``False`` for an item that left it."""
+
+
+class Transaction:
+    """All or nothing. A context manager: commits at the end, rolls back on an exception."""
+
+    def __init__(self, session: Session, turn: Turn, outer: Transaction | None = None) -> None:
+        self._session = session
+        self.turn = turn
+        self.outer = outer
+        self._number = next(_numbers)
+        self._ended = False
+        self._flushing = False
+        self._spilled = False
+        self._changed: dict[bytes, Item] = {}
+        self._members: dict[bytes, _Membership] = {}
+        self._deleted: dict[bytes, Item] = {}
+        self._classes: dict[type[Item], int] = {}
+        self._flush_at = FLUSH_ITEMS
+        self.files: list[PendingFile] = []
+        self.removed_files: list[int] = []
+        if outer is None:
+            self.overlay = Overlay(Present(session.engine))
+            self._counts = dict(turn.state.counts)
+            self._next_id = turn.state.next_id
+        else:
+            outer.flush()
+            self.overlay = Overlay(outer.overlay)
+            self._counts = {}
+            self._next_id = outer._next_id
+        self._first_id = self._next_id
+
+    def commit(self) -> None:
+        """Make the changes so, durably on return. A nested transaction hands them to its outer.
+
+        When anything goes wrong, nothing is changed and the transaction is rolled back.
+        """
+        self._check_innermost()
+        try:
+            self.flush()
+        except BaseException:
+            self.abort()
+            raise
+        if self.outer is None:
+            self._commit()
+        else:
+            self._merge(self.outer)
+
+    def abort(self) -> None:
+        """Roll back: everything is again as it was at the begin."""
+        self._check_innermost()
+        self._end()
+        if self.outer is None:
+            self.turn.release()
+        self._roll_back()
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        if self._ended:
+            return False
+        nested = self._session.transaction is not self
+        while self._session.transaction is not self:
+            assert self._session.transaction is not None
+            self._session.transaction.abort()
+        if error is None and not nested:
+            self.commit()
+            return False
+        self.abort()
+        if error is None:
+            raise TransactionEnded("a nested transaction was still open: all was rolled back")
+        return False
+
+    # What changes
+
+    def changing(self, item: Item, bond: Bond) -> None:
+        """An attribute of `item` is about to change."""
+        self._touch(item, bond)
+        if bond.fresh and bond.before is None:
+            bond.before = Before(self._session.store, item)
+        members = self._members.get(bond.key)
+        if members:
+            for pool_key, entries in members.items():
+                if entries is not False:
+                    members[pool_key] = None
+
+    def add(self, item: Item) -> None:
+        """Give `item`, which is in no store, an id in this one."""
+        key = self._next_id.to_bytes(8, "big")
+        self._next_id += 1
+        bond = Bond(key, self._session)
+        bond.stored = False
+        bond.fresh = True
+        bond.mark = self._number
+        set_bond(item, bond)
+        self._session.register(key, item)
+        self._changed[key] = item
+        try:
+            item._atop_added(self, bond)
+            if not IMMUTABLE.issuperset(map(type, raw_dict(item).values())):
+                bond.before = Before(self._session.store, item)
+        except BaseException:
+            self.forget(item, bond)
+            raise
+        if len(self._changed) > self._flush_at:
+            self._flush_early()
+
+    def delete(self, item: Item, bond: Bond) -> None:
+        """Take `item` out of all pools and the store."""
+        self.changing(item, bond)
+        self._changed.pop(bond.key, None)
+        self._members.pop(bond.key, None)
+        if bond.stored:
+            for entry in self.entries(bond.key):
+                self.overlay.delete(INDEX, entry + bond.key)
+            self.overlay.delete(ITEMS, bond.key)
+        self._deleted[bond.key] = item
+        self._session.items.pop(bond.key, None)
+        self._session.watch.forget(bond.key)
+
+    def join(self, pool: Pool, item: Item, bond: Bond) -> None:
+        """`item` is to be in `pool`; its keys are computed now, so that a bad one fails here."""
+        plan = self._session.plan(pool)
+        entries = plan.entries(item)
+        self._touch(item, bond)
+        members = self._members.setdefault(bond.key, {})
+        members[_key(pool)] = entries if bond.fresh and bond.before is None else None
+        if plan.unique:
+            first = self._next_id
+            try:
+                self.flush()
+            except DuplicateKey:
+                members.pop(_key(pool), None)
+                for added in [each for key, each in self._changed.items() if number(key) >= first]:
+                    assert added._atop is not None
+                    self.forget(added, added._atop)
+                raise
+
+    def leave(self, pool: Pool, item: Item, bond: Bond) -> None:
+        """`item` is to be in `pool` no longer."""
+        self._touch(item, bond)
+        self._members.setdefault(bond.key, {})[_key(pool)] = False
+
+    def forget(self, item: Item, bond: Bond) -> None:
+        """An item that was just added is not to be added after all."""
+        self._changed.pop(bond.key, None)
+        self._members.pop(bond.key, None)
+        self._session.items.pop(bond.key, None)
+        item._atop_forgotten(self, bond)
+        set_bond(item, None)
+
+    def is_member(self, pool: Pool, key: bytes) -> bool | None:
+        """Whether the item of that id has joined or left `pool`; ``None`` for neither."""
+        members = self._members.get(key)
+        if not members or _key(pool) not in members:
+            return None
+        return members[_key(pool)] is not False
+
+    def entries(self, key: bytes) -> Entries:
+        """The entries in the index that the item's flushed record has."""
+        record = self.overlay.get(ITEMS, key)
+        return frozenset() if record is None else decode_entries(record)
+
+    def count(self, table: str) -> int:
+        """How many rows `table` has now."""
+        below = self._counts[table] if self.outer is None else self.outer.count(table)
+        return below + self.overlay.totals()[table]
+
+    def _touch(self, item: Item, bond: Bond) -> None:
+        self.check_alive(item, bond)
+        bond.mark = self._number
+        self._changed[bond.key] = item
+
+    def check_alive(self, item: Item, bond: Bond) -> None:
+        """Raise :class:`NoSuchItem` for an item that was deleted in this transaction."""
+        if bond.key in self._deleted or self._is_deleted(bond.key):
+            raise NoSuchItem(f"{item!r} was deleted in this transaction", item.id)
+
+    def _is_deleted(self, key: bytes) -> bool:
+        return self.outer is not None and (
+            key in self.outer._deleted or self.outer._is_deleted(key)
+        )
+
+    # Flushing
+
+    def flush(self) -> None:
+        """Write what has changed into the overlay, all of it or, on an error, nothing."""
+        if self._flushing:
+            return
+        watch = self._session.watch
+        for item in watch.changed():
+            assert item._atop is not None
+            self.changing(item, item._atop)
+        watch.settle()
+        if self._changed:
+            self._flushing = True
+            try:
+                self._flush()
+            finally:
+                self._flushing = False
+        if self.outer is None and self.overlay.size > SPILL_BYTES and self.turn.can_spill:
+            self._spill()
+
+    def _flush(self) -> None:
+        batch = _Batch(self)
+        try:
+            while self._changed:
+                batch.waiting.update(self._changed)
+                self._changed = {}
+                batch.prepare()
+            batch.check_unique()
+        except BaseException:
+            self._changed = {**batch.items, **batch.waiting, **self._changed}
+            raise
+        batch.write()
+
+    def refer(self, item: Item) -> tuple[int, int]:
+        """What stands for `item` in the record of another; one in no store is added to this."""
+        if item._atop is None:
+            self.add(item)
+        bond = item._atop
+        assert bond is not None
+        if not bond.gone:
+            self._session.bond(item)
+        return number(bond.key), self.class_number(class_of(item))
+
+    def class_number(self, cls: type[Item]) -> int:
+        """The number of `cls` in the class table, where it is entered if it has none."""
+        known = self._classes.get(cls) or self._session.store.classes.number(cls)
+        if known is None:
+            if "<locals>" in cls.__qualname__:
+                raise NotStorable(
+                    f"{cls.__qualname__} is defined in a function, so its items could not be "
+                    "loaded again: define it in a module",
+                    cls,
+                )
+            known, exists = self._session.store.classes.find_number(cls, self.overlay)
+            if not exists:
+                self.overlay.put(CATALOG, *class_row(known, cls), existed=False)
+            self._classes[cls] = known
+        return known
+
+    def _flush_early(self) -> None:
+        """Free memory. What is refused now may be in order at the end, so it is tried again."""
+        try:
+            self.flush()
+        except ValueRefused:
+            self._flush_at = 2 * len(self._changed)
+
+    def _spill(self) -> None:
+        self._spilled = True
+        for name, more in self.overlay.totals().items():
+            self._counts[name] += more
+        self.turn.spill(self.overlay.drain())
+
+    # Ending
+
+    def _commit(self) -> None:
+        totals = self.overlay.totals()
+        counts = {name: count + totals[name] for name, count in self._counts.items()}
+        commit = Commit(next_state(self.turn.state, self._next_id, counts), self.overlay.changes())
+        if not commit.changes and not self._spilled and self._next_id == self._first_id:
+            self._end()
+            self._session.watch.settle()
+            self.turn.release()
+            return
+        try:
+            self._session.store.files.adopt(self.files)
+            self.turn.apply(commit, self._session.store.durable)
+        finally:
+            self._settle(commit)
+
+    def _settle(self, commit: Commit) -> None:
+        """The commit is in, or it is not: make the objects show that."""
+        self._end()
+        if not self.turn.applied:
+            try:
+                self._roll_back()
+            finally:
+                self.turn.release()
+            return
+        session = self._session
+        session.committed(commit.state.serial)
+        session.store.classes.committed(self._classes)
+        for item in self._deleted.values():
+            _make_free(item)
+        session.store.files.remove(self.removed_files)
+        if self._next_id > self._first_id:
+            for item in session.known_items():
+                assert item._atop is not None
+                item._atop.before, item._atop.fresh = None, False
+        session.watch.settle()
+
+    def _merge(self, outer: Transaction) -> None:
+        self._end()
+        outer.overlay.merge(self.overlay)
+        outer._next_id = self._next_id
+        outer._deleted.update(self._deleted)
+        outer._classes.update(self._classes)
+        outer.files += self.files
+        outer.removed_files += self.removed_files
+
+    def _roll_back(self) -> None:
+        session = self._session
+        changed = set(map(id, session.watch.changed()))
+        session.store.files.discard(self.files)
+        session.forget_classes(self._classes.values())
+        for key, item in self._deleted.items():
+            session.register(key, item)
+        for item in list(session.known_items()):
+            bond = item._atop
+            if bond is None:
+                continue
+            if number(bond.key) >= self._first_id:
+                self._unbind(item, bond)
+            elif bond.mark >= self._number or id(item) in changed:
+                bond.mark = self.outer._number if self.outer else 0
+                session.watch.renew(item, bond)
+        session.watch.settle()
+
+    def _unbind(self, item: Item, bond: Bond) -> None:
+        """An item that was added is as it was before, and in no store."""
+        self._session.items.pop(bond.key, None)
+        self._session.watch.forget(bond.key)
+        now = {**raw_dict(item), **(bond.hidden or {})}
+        make_present(item)
+        set_bond(item, None)
+        set_dict(item, now if bond.before is None else bond.before.restore(item, now))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._session.transaction = self.outer
+
+    def _check_innermost(self) -> None:
+        if threading.get_ident() != self._session.thread:
+            raise WrongThread("a transaction ends in the thread that began it")
+        if self._ended or self._session.transaction is not self:
+            raise TransactionEnded(
+                "this transaction is over" if self._ended else "end the nested transaction first"
+            )
+
+
+class _Batch:
+    """What one flush writes: records, and what they change in the index."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._session = transaction._session
+        self.waiting: dict[bytes, Item] = {}
+        self.items: dict[bytes, Item] = {}
+        self._records: dict[bytes, tuple[bytes | None, bool]] = {}
+        self._unsettled: list[Item] = []
+        self._removed: list[bytes] = []
+        self._inserted: dict[bytes, Item] = {}
+        self._plans: dict[bytes, PoolPlan] = {}
+
+    def prepare(self) -> None:
+        """Make the records of all that wait; pickling them may add more to the transaction."""
+        waiting, self.waiting = self.waiting, {}
+        self.items.update(waiting)
+        for key, item in waiting.items():
+            self._prepare(key, item)
+
+    def check_unique(self) -> None:
+        """Raise :class:`DuplicateKey` if a unique index would have a key twice."""
+        overlay = self._transaction.overlay
+
+        def rows_with(entry: bytes) -> list[bytes]:
+            return [row for row, _ in overlay.scan(INDEX, entry, entry + b"\xff" * 9, 3)]
+
+        plans = [plan for pool in self._plans.values() if pool.unique for plan in pool.plans]
+        check_unique(plans, self._inserted, frozenset(self._removed), rows_with)
+
+    def write(self) -> None:
+        """Put it all into the overlay, which cannot fail."""
+        overlay = self._transaction.overlay
+        for row in self._removed:
+            overlay.delete(INDEX, row)
+        overlay.put_all(INDEX, dict.fromkeys(self._inserted, _ENTRY))
+        overlay.put_all(ITEMS, self._records)
+        members = self._transaction._members
+        for key, item in self.items.items():
+            members.pop(key, None)
+            assert item._atop is not None
+            item._atop.stored = True
+        for item in self._unsettled:
+            assert item._atop is not None
+            self._session.watch.written(item, item._atop)
+
+    def _prepare(self, key: bytes, item: Item) -> None:
+        bond = item._atop
+        assert bond is not None
+        if not bond.stored:
+            entries = self._entries(key, item, ())
+            self._records[key] = encode_record(*self._pickled(item, None), entries), False
+            for entry in entries:
+                self._inserted[entry + key] = item
+            return
+        old = self._transaction.overlay.get(ITEMS, key)
+        assert old is not None
+        had = decode_entries(old)
+        entries = self._entries(key, item, had)
+        record = encode_record(*self._pickled(item, old), entries)
+        if record != old:
+            self._records[key] = record, True
+            self._removed += [entry + key for entry in had.difference(entries)]
+            for entry in had.symmetric_difference(entries) - had:
+                self._inserted[entry + key] = item
+
+    def _pickled(self, item: Item, old: bytes | None) -> tuple[int, int, bytes]:
+        if isinstance(item, Broken):
+            assert old is not None
+            class_number, version, at = decode_header(old)
+            return class_number, version, old[at:]
+        cls = class_of(item)
+        state = state_of(item)
+        types = set(map(type, state.values()))
+        if PLAIN.issuperset(types):
+            pickled = pickle.dumps(state, PROTOCOL)
+        else:
+            if not IMMUTABLE.issuperset(types):
+                self._unsettled.append(item)
+            pickled = self._session.store.dump(item, state, self._transaction.refer)
+        return self._transaction.class_number(cls), cls.classVersion, pickled
+
+    def _entries(self, key: bytes, item: Item, had: Iterable[bytes]) -> list[bytes]:
+        """The entries that `item` is to have, each once, in an order that is always the same."""
+        members = self._transaction._members.get(key)
+        if not members and not had:
+            return []
+        members = members or {}
+        pools = sorted(pool_keys(had) | members.keys()) if had else list(members)
+        found: list[bytes] = []
+        for pool_key in pools:
+            ready = members.get(pool_key)
+            if ready is False:
+                continue
+            plan = self._plans.get(pool_key)
+            if plan is None:
+                plan = self._plans[pool_key] = self._session.plan_at(pool_key)
+            entries = plan.entries(item) if ready is None else ready
+            found += dict.fromkeys(entries) if plan.multiple else entries
+        return found
+
+
+def _make_free(item: Item) -> None:
+    """A deleted item is an object like any other, but that references to it lead nowhere."""
+    bond = item._atop
+    assert bond is not None
+    bond.gone = True
+    raw_dict(item).update(bond.hidden or {})
+    bond.hidden = None
+
+
+def _key(pool: Item) -> bytes:
+    assert pool._atop is not None
+    return pool._atop.key
+

@@ -1,0 +1,183 @@
+"""Verifying a store: that every byte of it agrees with every other.
+
+Pages come first, since a damaged one ends all reading. Then the items are walked at one moment,
+each with its index rows, references and file, and after them the rows of the index. Both walks go
+page by page: what is kept of a store does not grow with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from atop.classes import PREFIX as CLASSES
+from atop.engine.base import CATALOG, INDEX, ITEMS, TABLES, State, View
+from atop.engine.bdb import BerkeleyEngine
+from atop.engine.environment import COMMITS
+from atop.engine.folder import Folder
+from atop.engine.pages import page_damage
+from atop.engine.progress import Progress, silent
+from atop.errors import DamagedStore, StoreClosed, StoreFailed, TransactionError
+from atop.indexcheck import IndexCheck
+from atop.itemcheck import ItemCheck, Reader
+from atop.pool import POOLS, Pool
+from atop.report import Findings, Report
+from atop.session import number
+
+if TYPE_CHECKING:
+    from atop.store import Store
+
+
+def verify(store: Store, progress: Progress | None = None) -> Report:
+    """See :meth:`atop.store.Store.verify`."""
+    return _Verification(store, progress or silent).report()
+
+
+class _Verification:
+    def __init__(self, store: Store, progress: Progress) -> None:
+        self._store = store
+        self._progress = progress
+        self._findings = Findings()
+        self._items: ItemCheck | None = None
+        self._entries = 0
+
+    def report(self) -> Report:
+        session = self._store.session()
+        if session.transaction is not None:
+            raise TransactionError("a store is verified outside transactions: end this one first")
+        serial = self._store.engine.state.serial
+        try:
+            if self._store.folder is not None:
+                self._pages(self._store.folder)
+            serial = self._content()
+        except StoreClosed:
+            raise
+        except (DamagedStore, StoreFailed) as error:
+            self._findings.damaged(
+                str(error), "the rest of the store was not looked at, since it cannot be read"
+            )
+        return self._made(serial)
+
+    def _made(self, serial: int) -> Report:
+        items, findings = self._items, self._findings
+        if findings.more_notes:
+            findings.notes.append(f"{findings.more_notes:,} more notes")
+        return Report(
+            serial,
+            items.items if items else 0,
+            self._entries,
+            items.files if items else 0,
+            len(items.pools) if items else 0,
+            tuple(findings.problems),
+            tuple(findings.notes),
+            findings.more,
+        )
+
+    def _pages(self, folder: Folder) -> None:
+        """Berkeley DB's verifier, and the files that nobody knows; nobody writes meanwhile."""
+        tables = (*TABLES, COMMITS)
+        with _still(self._store, folder.engine):
+            for done, name in enumerate(tables):
+                self._progress("pages", done, len(tables))
+                path = folder.engine.environment.folder / name
+                damage = page_damage(path)
+                if damage is not None:
+                    self._findings.damaged(f"{path}: {damage}", _DEPENDS[name])
+            self._strays()
+        self._progress("pages", len(tables), len(tables))
+
+    def _strays(self) -> None:
+        files, engine = self._store.files, self._store.engine
+        with os.scandir(files.folder) as entries:
+            for entry in entries:
+                known = entry.name.isascii() and entry.name.isdigit()
+                key = int(entry.name).to_bytes(8, "big") if known else b""
+                if not known or engine.get(ITEMS, key)[1] is None:
+                    self._findings.damaged(
+                        f"{entry.path!r} has no item",
+                        "nothing: it only takes room",
+                        "remove it; it is left from a transaction that did not come to its end",
+                    )
+
+    def _content(self) -> int:
+        reader = Reader(self._store)
+        with self._store.files.held():
+            snapshot = reader.begin_snapshot()
+            state = snapshot.state
+            items = self._items = ItemCheck(reader, self._findings, self._progress)
+            items.run(state.counts[ITEMS])
+            self._catalog(reader.view, items.pools)
+            index = IndexCheck(reader, items, self._findings, self._progress)
+            self._entries = index.run(state.counts[INDEX])
+        self._counts(state, reader.view)
+        return state.serial
+
+    def _counts(self, state: State, view: View) -> None:
+        assert self._items is not None
+        found = {
+            ITEMS: self._items.items,
+            INDEX: self._entries,
+            CATALOG: len(view.scan(CATALOG, None, None, 1 << 30)),
+        }
+        for name, rows in found.items():
+            if rows != state.counts[name]:
+                self._findings.damaged(
+                    f"table {name!r} has {rows:,} rows and should have {state.counts[name]:,}",
+                    _DEPENDS[name],
+                )
+        counted = view.count(None, None)
+        if counted != self._entries:
+            self._findings.damaged(
+                f"table 'index' counts {counted:,} rows and has {self._entries:,}",
+                "len(), position() and pages far from the first one are wrong",
+            )
+        if self._items.last >= state.next_id:
+            self._findings.damaged(
+                f"the next id is {state.next_id}, and there is an item {self._items.last}",
+                "a new item would take the place of another",
+            )
+
+    def _catalog(self, view: View, pools: dict[int, Pool]) -> None:
+        """Names of pools lead to pools, and pools with a name are found by it."""
+        named = {pool.name: ident for ident, pool in pools.items() if pool.name is not None}
+        for key, value in view.scan(CATALOG, None, None, 1 << 30):
+            if key.startswith(POOLS):
+                name = key[len(POOLS) :].decode("utf-8", "replace")
+                if named.pop(name, None) != number(value):
+                    self._findings.damaged(
+                        f"the name of pool {name!r} leads to item {number(value)}, which is no "
+                        "pool of that name",
+                        f"the pool {name!r} cannot be opened",
+                    )
+            elif not key.startswith(CLASSES):
+                self._findings.note(f"the catalog has an unknown row {key!r}")
+        for name, ident in named.items():
+            self._findings.damaged(
+                f"pool {ident} is not found by its name {name!r}",
+                f"opening the pool {name!r} makes an empty one",
+            )
+
+
+@contextmanager
+def _still(store: Store, engine: BerkeleyEngine) -> Iterator[None]:
+    """Nobody writes meanwhile, and the files of the tables have all that was committed."""
+    if store.readOnly or engine.environment.read_only:
+        yield
+        return
+    turn = engine.writer(store.timeout)
+    try:
+        engine.checkpoint()
+        with engine.environment.paused():
+            yield
+    finally:
+        turn.release()
+
+
+_DEPENDS = {
+    ITEMS: "items that cannot be loaded, and all that refers to them",
+    INDEX: "pools show too few items, or in the wrong order",
+    CATALOG: "pools are not found by name, and items not by class",
+    COMMITS: "snapshots, and the counts and the next id of the store",
+}
