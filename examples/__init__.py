@@ -1,0 +1,1 @@
+"""Programs that show Atop at work; run each with ``python -m examples.NAME``."""
