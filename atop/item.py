@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 RESERVED = frozenset({"id", "store", "_atop"})
 
 
-class Bond:
-    """What ties an object to the store.
+class Bond(weakref.ref["Item"]):
+    """What ties an object to the store; a weak reference to the object itself.
 
     ``key`` is the item's id as the tables have it, ``mark`` the number of the transaction that
     last changed it. ``hidden`` holds values that can change in place and that nobody has touched;
@@ -34,6 +35,8 @@ class Bond:
     changed since; it is ``stored`` once it was flushed, and ``gone`` once it was deleted.
     """
 
+    key: bytes
+    session: Session
     mark = 0
     stored = True
     fresh = False
@@ -42,10 +45,6 @@ class Bond:
     baseline: bytes | None = None
     before: Before | None = None
     lease: Any = None
-
-    def __init__(self, key: bytes, session: Session) -> None:
-        self.key = key
-        self.session = session
 
 
 class _Attributes:
@@ -196,10 +195,15 @@ def state_of(item: Item) -> dict[str, Any]:
             name for base in cls.__mro__ for name, value in vars(base).items()
             if isinstance(value, functools.cached_property)
         }
-        computed = _computed[cls] = frozenset(found)
+        computed = _computed[cls] = frozenset(found | _of_generics(cls))
     if computed:
         return {name: value for name, value in attributes.items() if name not in computed}
     return attributes
+
+
+def _of_generics(cls: type[Item]) -> set[str]:
+    """What ``typing`` puts into the instances of a generic class."""
+    return {"__orig_class__"} if hasattr(cls, "__orig_bases__") else set()
 
 
 def _all_attributes(item: Item) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from atop.classes import Broken
 from atop.engine.base import INDEX, ITEMS, Row
 from atop.engine.progress import Progress
-from atop.errors import AtopError, DamagedStore, NewerClass, NotLoadable, StoreFailed
+from atop.errors import DamagedStore, NewerClass, NotLoadable, StoreFailed
 from atop.files import File
-from atop.index import pool_keys, pool_prefix
+from atop.index import PoolPlan, pool_keys, pool_prefix
 from atop.item import Item
 from atop.pool import Pool
 from atop.records import Entries, decode_entries
@@ -67,10 +67,12 @@ class ItemCheck:
 
     def describe(self, row: bytes) -> str:
         """Which index of which pool a row of the index is of, as far as it can be told."""
-        pool = self.pools.get(int.from_bytes(row[1 : 1 + row[0]], "big"))
-        if pool is None:
-            return f"pool {int.from_bytes(row[1 : 1 + row[0]], 'big')}"
-        for plan in self._reader.plan(pool).plans:
+        key = row[1 : 1 + row[0]].rjust(8, b"\0")
+        try:
+            pool, plans = self._reader.item(key), self._reader.plan_at(key).plans
+        except Exception:
+            return f"an index of pool {number(key)}, which is no pool,"
+        for plan in plans:
             if row.startswith(plan.prefix):
                 return f"index {plan.index.name!r} of {pool!r}"
         return f"an index of {pool!r} that is gone"
@@ -96,8 +98,11 @@ class ItemCheck:
     def _item(self, key: bytes, record: bytes, entries: Entries) -> None:
         try:
             item = self._reader.build(key, record)
-        except (NotLoadable, NewerClass) as error:
+        except NotLoadable as error:
             self._broken[str(error)] += 1
+            return
+        except NewerClass as error:
+            self._findings.note(str(error))
             return
         except StoreFailed:
             raise
@@ -116,44 +121,47 @@ class ItemCheck:
     def _computed(self, item: Item, entries: Entries) -> None:
         """The entries that an item has are those that its pools' indexes ask for."""
         for pool_key in pool_keys(entries):
+            plan = self._plan(item, pool_key)
+            if plan is None:
+                continue
             prefix = pool_prefix(pool_key)
-            has = {entry for entry in entries if entry.startswith(prefix)}
             try:
-                wanted = set(self._reader.plan_at(pool_key).entries(item))
+                wanted = set(plan.entries(item))
             except StoreFailed:
                 raise
             except Exception as error:
-                self._not_computed(item, pool_key, error)
-                continue
-            for entry in has ^ wanted:
                 self._findings.damaged(
-                    f"{item!r} {'has' if entry in has else 'lacks'} an entry in "
-                    f"{self._named(pool_key, entry)} that its key "
-                    f"{'does not ask' if entry in has else 'asks'} for",
-                    "it is found under another key than it has now, if that key is computed by a "
-                    "method, this may have changed",
-                    "change the item in a transaction, or drop the index and add it again",
+                    f"{item!r}: its keys in pool {number(pool_key)} cannot be found: {error}",
+                    "the item cannot be changed",
+                    "give it a key that can be sorted, or drop the index",
                 )
+                continue
+            for entry in {each for each in entries if each.startswith(prefix)} ^ wanted:
+                self._differs(item, entry, lacks=entry in wanted)
 
-    def _not_computed(self, item: Item, pool_key: bytes, error: Exception) -> None:
-        if isinstance(error, AtopError) and not isinstance(error, DamagedStore | AttributeError):
-            self._findings.damaged(
-                f"{item!r}: its keys in pool {number(pool_key)} cannot be found: {error}",
-                "the item cannot be changed",
-                "give it a key that can be sorted, or drop the index",
-            )
-        elif pool_key not in self._told:
-            self._told.add(pool_key)
-            self._findings.damaged(
-                f"{item!r} is in pool {number(pool_key)}, which is damaged: {error}",
-                "the order of all items of that pool",
-            )
+    def _plan(self, item: Item, pool_key: bytes) -> PoolPlan | None:
+        try:
+            return self._reader.plan_at(pool_key)
+        except StoreFailed:
+            raise
+        except Exception as error:
+            if pool_key not in self._told:
+                self._told.add(pool_key)
+                self._findings.damaged(
+                    f"{item!r} is in pool {number(pool_key)}, which is no pool: {error}",
+                    "that pool, and every change of an item in it",
+                )
+            return None
 
-    def _named(self, pool_key: bytes, entry: bytes) -> str:
-        for plan in self._reader.plan_at(pool_key).plans:
-            if entry.startswith(plan.prefix):
-                return f"index {plan.index.name!r} of pool {number(pool_key)}"
-        return f"an index of pool {number(pool_key)} that is gone"
+    def _differs(self, item: Item, entry: bytes, *, lacks: bool) -> None:
+        where = self.describe(entry)
+        self._findings.damaged(
+            f"{item!r} lacks an entry in {where} that its key asks for" if lacks
+            else f"{item!r} has an entry in {where} that its key does not ask for",
+            "it is found under another key than it has; a key that a method computes may have "
+            "changed since",
+            "change the item in a transaction, or drop the index and add it again",
+        )
 
     def _check_rows(self, rows: list[bytes]) -> None:
         self.entries += len(rows)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from atop.errors import IndexKeyError
 from atop.index import Plan, key_of
-from atop.item import Item
 from atop.keys import Key, encode, encode_prefix
 from atop.session import number
 
@@ -23,8 +22,6 @@ PAGE = 1000
 MAX_ROWS = 2**31  # more than Berkeley DB numbers
 _AFTER = b"\xff"
 _LAST_ID = b"\xff" * 9
-
-Low, High = bytes, bytes
 
 
 class Bounds:
@@ -146,20 +143,15 @@ class Query(Sequence[Any]):
         seen = self._seen()
         while left is None or left > 0:
             limit = size if left is None else min(size, left)
-            rows = self._rows(low, high, limit, skip)
-            for row, shown in rows:
-                if seen is not None:
-                    if row[-8:] in seen:
-                        continue
-                    seen.add(row[-8:])
-                yield shown
-            if len(rows) < limit:
+            keys, page = self._rows(low, high, limit, skip)
+            yield from page if seen is None else _unseen(keys, page, seen)
+            if len(keys) < limit:
                 return
             if self._backwards:
-                high = rows[-1][0]
+                high = keys[-1]
             else:
-                low = rows[-1][0] + b"\0"
-            left = None if left is None else left - len(rows)
+                low = keys[-1] + b"\0"
+            left = None if left is None else left - len(keys)
             skip, size = 0, min(2 * size, PAGE)
 
     def __reversed__(self) -> Iterator[Any]:
@@ -212,23 +204,24 @@ class Query(Sequence[Any]):
         return max(0, min(count, count if self._stop is None else self._stop) - self._start)
 
     def _page(self, skip: int, limit: int) -> list[Any]:
-        return [
-            shown for _, shown in self._rows(self._bounds.low, self._bounds.high, limit, skip)
-        ]
+        return self._rows(self._bounds.low, self._bounds.high, limit, skip)[1]
 
-    def _rows(self, low: bytes, high: bytes, limit: int, skip: int) -> Sequence[tuple[bytes, Any]]:
+    def _rows(
+        self, low: bytes, high: bytes, limit: int, skip: int
+    ) -> tuple[list[bytes], list[Any]]:
+        """Keys of the table, and what is shown for them."""
         session = self._session()
         if low >= high or limit <= 0 or skip > MAX_ROWS:
-            return []
+            return [], []
         if self._shows == "items":
             return session.page(low, high, limit, skip, self._backwards)
-        rows = session.scan_index(low, high, limit, skip, self._backwards)
+        keys = [row for row, _ in session.scan_index(low, high, limit, skip, self._backwards)]
         prefix = self._bounds.plan.prefix
         if self._shows == "ids":
-            return [(row, number(row[-8:])) for row, _ in rows]
+            return keys, [number(key[-8:]) for key in keys]
         if self._shows == "keys":
-            return [(row, key_of(row, prefix)) for row, _ in rows]
-        return [(row, (key_of(row, prefix), number(row[-8:]))) for row, _ in rows]
+            return keys, [key_of(key, prefix) for key in keys]
+        return keys, [(key_of(key, prefix), number(key[-8:])) for key in keys]
 
     def _with(self, **changes: Any) -> Query:
         now: dict[str, Any] = {
@@ -240,4 +233,8 @@ class Query(Sequence[Any]):
         return Query(self._session, self._bounds, **(now | changes))
 
 
-Items = Sequence[Item]
+def _unseen(keys: list[bytes], page: list[Any], seen: set[bytes]) -> Iterator[Any]:
+    for key, shown in zip(keys, page, strict=True):
+        if key[-8:] not in seen:
+            seen.add(key[-8:])
+            yield shown

@@ -45,11 +45,15 @@ class Report:
 
 
 class Findings:
-    """Problems and notes as they are found; of each the first ones are kept, all are counted."""
+    """Problems and notes as they are found; of each the first ones are kept, all are counted.
+
+    ``readable`` is whether the tables can be walked without danger.
+    """
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
+        self.readable = True
         self.more = 0
         self.more_notes = 0
 

@@ -7,7 +7,6 @@ and at the begin of each transaction and snapshot, the ids that were committed s
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -53,11 +52,6 @@ _ITEM_BYTES = 600  # about what Python needs for an item beside the bytes of its
 _new = object.__new__
 
 
-class _Reference(weakref.ref[Item]):
-    __slots__ = ("key",)
-    key: bytes
-
-
 class Session:
     """The items of one thread, and the moment at which it sees the store."""
 
@@ -67,11 +61,12 @@ class Session:
         self.engine = store.engine
         self.transaction: Transaction | None = None
         self.snapshot: Snapshot | None = None
-        self.items: dict[bytes, _Reference] = {}
+        self.items: dict[bytes, Bond] = {}
         self.watch = Watch(self.dump)
         self._present = Present(self.engine)
         self._serial = self._present.serial
-        self._tail: deque[tuple[Item, int]] = deque()
+        self._tail: deque[Item] = deque()
+        self._tail_sizes: deque[int] = deque()
         self._tail_bytes = 0
         self._load_state = loader(store.allowed, self._dereference)
         self._dropped = self._dropper()
@@ -158,14 +153,14 @@ class Session:
 
     def page(
         self, low: bytes, high: bytes, limit: int, skip: int, reverse: bool
-    ) -> list[tuple[bytes, Item]]:
-        """A page of an index: key and item."""
+    ) -> tuple[list[bytes], list[Item]]:
+        """A page of an index: its keys, and their items."""
         rows: list[JoinedRow] = self.read(
             lambda view: view.join(low, high, limit, skip, reverse, self.items)
         )
         build = self.build
-        return [
-            (key, self._joined(key) if record is None else build(key[-ID_BYTES:], record))
+        return [key for key, _ in rows], [
+            self._joined(key) if record is None else build(key[-ID_BYTES:], record)
             for key, record in rows
         ]
 
@@ -281,26 +276,27 @@ class Session:
         if item is not None:
             return item
         class_number, version, at = decode_header(record)
-        kind = self._kinds.get(class_number)
-        if kind is None or kind.broken:
-            kind = self._kinds[class_number] = self.store.classes.kind(class_number, self.view)
+        kind = self._kinds.get(class_number) or self._kind(class_number)
         item = _new(kind.cls)
-        bond = Bond(key, self)
-        set_bond(item, bond)
-        reference = _Reference(item, self._dropped)
-        reference.key = key
-        self.items[key] = reference
+        bond = self.register(key, item)
         try:
             self._fill(item, bond, kind, version, record[at:])
         except BaseException:
             self.items.pop(key, None)
             raise
         size = len(record) + _ITEM_BYTES
-        self._tail.append((item, size))
+        self._tail.append(item)
+        self._tail_sizes.append(size)
         self._tail_bytes += size
         if self._tail_bytes > TAIL_BYTES:
             self._shorten_tail()
         return item
+
+    def _kind(self, class_number: int) -> Kind:
+        kind = self.store.classes.kind(class_number, self.view)
+        if not kind.broken:
+            self._kinds[class_number] = kind
+        return kind
 
     def load(self, item: Item, bond: Bond) -> None:
         """Load a ghost.
@@ -311,7 +307,7 @@ class Session:
         if record is None:
             raise NoSuchItem(f"item {number(bond.key)} was deleted", number(bond.key))
         class_number, version, at = decode_header(record)
-        kind = self.store.classes.kind(class_number, self.view)
+        kind = self._kinds.get(class_number) or self._kind(class_number)
         make_present(item)
         try:
             self._fill(item, bond, kind, version, record[at:])
@@ -319,16 +315,23 @@ class Session:
             make_ghost(item, bond)
             raise
 
-    def register(self, key: bytes, item: Item) -> None:
-        """`item` is the one object for its id from now on."""
-        reference = _Reference(item, self._dropped)
-        reference.key = key
-        self.items[key] = reference
+    def register(self, key: bytes, item: Item) -> Bond:
+        """`item` is the one object for its id from now on; answers its bond."""
+        bond = self.items[key] = Bond(item, self._dropped)
+        bond.key = key
+        bond.session = self
+        set_bond(item, bond)
+        return bond
+
+    def register_again(self, bond: Bond) -> None:
+        """The object that has this bond is the one for its id again."""
+        self.items[bond.key] = bond
 
     def _shorten_tail(self) -> None:
         """Hold the items loaded last, even if nobody else does, up to a bound."""
         while self._tail_bytes > TAIL_BYTES:
-            self._tail_bytes -= self._tail.popleft()[1]
+            self._tail.popleft()
+            self._tail_bytes -= self._tail_sizes.popleft()
 
     def known_items(self) -> Iterator[Item]:
         """All objects of this session that are alive."""
@@ -387,17 +390,15 @@ class Session:
         if item is None:
             kind = self.store.classes.kind(class_number, self.view)
             item = _new(ghost_class(kind.cls))
-            set_bond(item, Bond(key, self))
             self.register(key, item)
         return item
 
-    def _dropper(self) -> Callable[[weakref.ref[Item]], None]:
+    def _dropper(self) -> Callable[[Any], None]:
         items = self.items
 
-        def drop(reference: weakref.ref[Item]) -> None:
-            assert isinstance(reference, _Reference)
-            if items.get(reference.key) is reference:
-                del items[reference.key]
+        def drop(bond: Bond) -> None:
+            if items.get(bond.key) is bond:
+                del items[bond.key]
 
         return drop
 

@@ -32,7 +32,7 @@ from atop.errors import (
 )
 from atop.files import File, Writer
 from atop.index import Index
-from atop.item import Item, is_ghost
+from atop.item import Item, class_of, is_ghost
 from atop.pool import POOLS, Pool, pool_row
 from atop.records import Allowed, dump_state
 from atop.report import Report
@@ -172,7 +172,7 @@ class Store:
         bond = session.bond(item)
         if is_ghost(item):
             session.load(item, bond)
-        item._atop_removing(transaction, bond)
+        class_of(item)._atop_removing(item, transaction, bond)
         transaction.delete(item, bond)
 
     def getItemByID(self, id: int | None, default: Any = _MISSING) -> Any:

@@ -153,15 +153,13 @@ class Transaction:
         """Give `item`, which is in no store, an id in this one."""
         key = self._next_id.to_bytes(8, "big")
         self._next_id += 1
-        bond = Bond(key, self._session)
+        bond = self._session.register(key, item)
         bond.stored = False
         bond.fresh = True
         bond.mark = self._number
-        set_bond(item, bond)
-        self._session.register(key, item)
         self._changed[key] = item
         try:
-            item._atop_added(self, bond)
+            class_of(item)._atop_added(item, self, bond)
             if not IMMUTABLE.issuperset(map(type, raw_dict(item).values())):
                 bond.before = Before(self._session.store, item)
         except BaseException:
@@ -211,7 +209,7 @@ class Transaction:
         self._changed.pop(bond.key, None)
         self._members.pop(bond.key, None)
         self._session.items.pop(bond.key, None)
-        item._atop_forgotten(self, bond)
+        class_of(item)._atop_forgotten(item, self, bond)
         set_bond(item, None)
 
     def is_member(self, pool: Pool, key: bytes) -> bool | None:
@@ -370,8 +368,9 @@ class Transaction:
         changed = set(map(id, session.watch.changed()))
         session.store.files.discard(self.files)
         session.forget_classes(self._classes.values())
-        for key, item in self._deleted.items():
-            session.register(key, item)
+        for item in self._deleted.values():
+            assert item._atop is not None
+            session.register_again(item._atop)
         for item in list(session.known_items()):
             bond = item._atop
             if bond is None:

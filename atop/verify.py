@@ -51,7 +51,10 @@ class _Verification:
         try:
             if self._store.folder is not None:
                 self._pages(self._store.folder)
-            serial = self._content()
+            if self._findings.readable:
+                serial = self._content()
+            else:
+                self._findings.note("items were not looked at, as reading a bad page may never end")
         except StoreClosed:
             raise
         except (DamagedStore, StoreFailed) as error:
@@ -85,6 +88,7 @@ class _Verification:
                 damage = page_damage(path)
                 if damage is not None:
                     self._findings.damaged(f"{path}: {damage}", _DEPENDS[name])
+                    self._findings.readable = False
             self._strays()
         self._progress("pages", len(tables), len(tables))
 
@@ -92,7 +96,7 @@ class _Verification:
         files, engine = self._store.files, self._store.engine
         with os.scandir(files.folder) as entries:
             for entry in entries:
-                known = entry.name.isascii() and entry.name.isdigit()
+                known = entry.name.isascii() and entry.name.isdigit() and len(entry.name) < 19
                 key = int(entry.name).to_bytes(8, "big") if known else b""
                 if not known or engine.get(ITEMS, key)[1] is None:
                     self._findings.damaged(
@@ -145,7 +149,9 @@ class _Verification:
         for key, value in view.scan(CATALOG, None, None, 1 << 30):
             if key.startswith(POOLS):
                 name = key[len(POOLS) :].decode("utf-8", "replace")
-                if named.pop(name, None) != number(value):
+                if named.get(name) == number(value):
+                    del named[name]
+                else:
                     self._findings.damaged(
                         f"the name of pool {name!r} leads to item {number(value)}, which is no "
                         "pool of that name",

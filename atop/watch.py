@@ -55,16 +55,22 @@ class Before:
         self._store = store
         self._items: list[Item] = []
         self._state = dict(raw_dict(item))
-        self._settled = IMMUTABLE.issuperset(map(type, self._state.values()))
-        self._pickled = b"" if self._settled else self._dump(item, self._state)
+        self._settled = (
+            IMMUTABLE.issuperset(map(type, self._state.values()))
+            or class_of(item).__getstate__ is not Item.__getstate__
+        )
+        state = state_of(item)
+        self._left_out = {key: held for key, held in self._state.items() if key not in state}
+        self._pickled = b"" if self._settled else self._dump(item, state)
 
     def restore(self, item: Item, now: dict[str, Any]) -> dict[str, Any]:
         """What `item`, which has the attributes `now`, is to have again."""
         if self._settled:
             return self._state
         self._items, before = [], self._items
+        stored = {name: value for name, value in now.items() if name not in self._left_out}
         try:
-            if self._dump(item, now) == self._pickled:
+            if self._dump(item, stored) == self._pickled:
                 return now
         except NotStorable:
             pass
@@ -73,7 +79,7 @@ class Before:
         for name, value in state.items():
             if name in now and refill(now[name], value):
                 state[name] = now[name]
-        return state
+        return state | self._left_out
 
     def _dump(self, item: Item, state: dict[str, Any]) -> bytes:
         return self._store.dump(item, state, self._refer)
@@ -166,7 +172,8 @@ def hide(item: Item, bond: Bond) -> bool:
     """
     attributes = raw_dict(item)
     names = [name for name, value in attributes.items() if not is_settled(value, Item)]
-    bond.hidden = {name: attributes.pop(name) for name in names} or None
+    if names:
+        bond.hidden = {**(bond.hidden or {}), **{name: attributes.pop(name) for name in names}}
     cls = class_of(item)
     return not names or not (
         cls.__getattr__ is not Item.__getattr__ or any(hasattr(cls, name) for name in names)

@@ -99,12 +99,20 @@ def _copy_open(folder: Folder, copy: Path, progress: Progress) -> int:
         copying.environment([*TABLES, COMMITS])
         with engine.latch:
             serial = engine.state.serial
-            logs = {path.name: path.stat().st_size
-                    for path in sorted(engine.environment.folder.glob("log.*"))}
+            logs = _logs(engine.environment)
         for name, size in logs.items():
             copying.copy(f"environment/{name}", size)
         copying.files()
     return serial
+
+
+def _logs(environment: Environment) -> dict[str, int]:
+    """The log files and their lengths: the last one has room for more behind its end."""
+    logs = {path.name: path.stat().st_size for path in sorted(environment.folder.glob("log.*"))}
+    if not environment.read_only:
+        end = environment.handle.log_stat()
+        logs[f"log.{end['cur_file']:010}"] = end["cur_offset"]
+    return logs
 
 
 def _complete(copy: Path, serial: int | None, check: Check, progress: Progress) -> None:
@@ -149,11 +157,12 @@ class _Copying:
             self.copy(f"environment/{name}", None)
 
     def files(self) -> None:
-        """Copy the external files, without those that a transaction may still be writing."""
+        """Copy, last, the external files, without those that a transaction is still writing."""
         for name in os.listdir(self._source / "files"):
             if name.isascii() and name.isdigit():
                 with suppress(FileNotFoundError):  # rolled back, or missing: `check` will tell
                     self.copy(f"files/{name}", None)
+        self._progress("bytes", self._done, self._done)
 
     def copy(self, name: str, size: int | None) -> None:
         """Copy one file durably, or its first `size` bytes."""

@@ -1,0 +1,109 @@
+"""``verify``, ``recover``, ``checkpoint`` and ``compact``: the care of a store."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from atop.cli.opening import reading, store_argument, writing
+from atop.cli.output import clean, progress_bar
+from atop.report import Report
+
+
+@click.command()
+@store_argument
+def verify(store: Path) -> None:
+    """Read all of STORE and tell what is damaged, what depends on it, and the way back.
+
+    Pages, records, indexes, references and the bytes of files are looked at; nothing is changed.
+
+    \b
+    Example:
+      atopdb verify pim.atop
+    """
+    with reading(store) as opened, progress_bar() as progress:
+        report = opened.verify(progress)
+    _tell(report)
+    if not report.ok:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@store_argument
+def recover(store: Path) -> None:
+    """Bring STORE to its last commit after a crash, and close it in order.
+
+    Opening a store does the same; this only tells about it.
+
+    \b
+    Example:
+      atopdb recover pim.atop
+    """
+    logs = _log_bytes(store)
+    began = time.monotonic()
+    with writing(store) as opened:
+        took = time.monotonic() - began
+        folder = opened.folder
+        assert folder is not None
+        serial = opened.stats().serial
+    if not folder.recovered:
+        click.echo(f"closed in order at commit {serial:,}: nothing to recover")
+        return
+    click.echo(f"recovered to commit {serial:,} in {took:.2f} s from {logs:,} bytes of log")
+    for name in folder.swept:
+        click.echo(f"removed files/{clean(name)}, which no committed item stands for")
+
+
+@click.command()
+@store_argument
+def checkpoint(store: Path) -> None:
+    """Write to the tables of STORE what only its log has, and remove old logs.
+
+    \b
+    Example:
+      atopdb checkpoint pim.atop
+    """
+    before = _log_bytes(store)
+    with writing(store) as opened:
+        opened.checkpoint()
+        after = opened.stats().log_bytes
+    click.echo(f"log: {before:,} bytes before, {after:,} after")
+
+
+@click.command()
+@store_argument
+def compact(store: Path) -> None:
+    """Give unused room in the tables of STORE back to the file system.
+
+    \b
+    Example:
+      atopdb compact pim.atop
+    """
+    with writing(store) as opened, progress_bar() as progress:
+        done = opened.compact(progress)
+    click.echo(f"{done.freed:,} bytes freed")
+    for name in done.left_out:
+        click.echo(f"the table {name!r} was left out: it has keys too large to be moved safely")
+
+
+def _tell(report: Report) -> None:
+    click.echo(
+        f"commit {report.serial:,}: {report.items:,} items, {report.entries:,} index entries, "
+        f"{report.files:,} files, {report.pools:,} pools"
+    )
+    for note in report.notes:
+        click.echo(f"note: {clean(note)}")
+    for problem in report.problems:
+        click.echo(f"DAMAGE: {clean(problem.damage)}")
+        click.echo(f"  affects:  {clean(problem.affects)}")
+        click.echo(f"  way back: {clean(problem.remedy)}")
+    if report.more:
+        click.echo(f"{report.more:,} more problems")
+    count = len(report.problems) + report.more
+    click.echo("no damage" if report.ok else f"{count:,} problem{'s' * (count > 1)}")
+
+
+def _log_bytes(store: Path) -> int:
+    return sum(path.stat().st_size for path in store.glob("environment/log.*"))

@@ -1,0 +1,104 @@
+"""Index keys as they are typed on a command line, and as the index has them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import zip_longest
+from typing import Any
+from uuid import UUID
+
+import click
+
+TYPES = ["str", "int", "float", "decimal", "date", "datetime", "timedelta", "uuid", "bytes",
+         "tuple", "none"]  # fmt: skip
+
+
+def type_of(key: Any) -> str:
+    """The name, one of `TYPES`, of the type of a key."""
+    if isinstance(key, datetime):
+        return "datetime"
+    return "none" if key is None else type(key).__name__.lower()
+
+
+def parse(text: str, kind: str, like: Any = None) -> Any:
+    """The key that `text` stands for, in an index that has keys such as `like`.
+
+    :raises click.BadParameter: when it stands for none of that type.
+    """
+    try:
+        if kind == "tuple":
+            return _tuple(text, like)
+        key = _PARSERS[kind](text)
+    except (ValueError, ArithmeticError) as error:
+        raise click.BadParameter(f"{text!r} is no {_NAMES.get(kind, kind)}") from error
+    if isinstance(key, datetime):
+        return _zoned(key, like)
+    return key
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _none(text: str) -> None:
+    if text not in {"", "None", "null"}:
+        raise ValueError(text)
+
+
+def _zoned(key: datetime, like: Any) -> datetime:
+    """An aware key where the index has these: without an offset it is taken as UTC."""
+    if not isinstance(like, datetime):
+        return key
+    if like.tzinfo is not None and key.tzinfo is None:
+        return key.replace(tzinfo=UTC)
+    if like.tzinfo is None and key.tzinfo is not None:
+        raise click.BadParameter(f"{key} has an offset, the keys of the index have none")
+    return key
+
+
+def _tuple(text: str, like: Any) -> tuple[Any, ...]:
+    elements = json.loads(text)
+    if not isinstance(elements, list):
+        raise ValueError(text)
+    likes = like if isinstance(like, tuple) else ()
+    paired = zip_longest(elements, likes[: len(elements)])
+    return tuple(_element(each, known) for each, known in paired)
+
+
+def _element(value: Any, like: Any) -> Any:
+    if isinstance(value, list):
+        return _tuple(json.dumps(value), like)
+    if isinstance(value, str) and like is not None:
+        return parse(value, type_of(like), like)
+    if isinstance(value, dict):
+        raise ValueError(value)
+    return value
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": _number,
+    "float": _number,
+    "decimal": Decimal,
+    "date": date.fromisoformat,
+    "datetime": datetime.fromisoformat,
+    "timedelta": lambda text: timedelta(seconds=float(text)),
+    "uuid": UUID,
+    "bytes": bytes.fromhex,
+    "none": _none,
+}
+_NAMES = {
+    "int": "number",
+    "float": "number",
+    "date": "date such as 2024-12-31",
+    "datetime": "date and time such as 2024-12-31T23:59",
+    "timedelta": "number of seconds",
+    "bytes": "row of bytes in hexadecimal",
+    "tuple": 'JSON list such as ["a", 1]',
+}

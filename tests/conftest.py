@@ -1,0 +1,117 @@
+"""Fixtures: each test on memory and on a folder, and the store verified whole after each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atop import Store
+from tests.checking import check_store
+
+ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        from hypothesis import settings
+    except ImportError:
+        return
+    settings.register_profile("atop", deadline=None, database=None)
+    settings.load_profile("atop")
+
+
+@pytest.fixture(params=["memory", "folder"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store with a short patience, verified after the test; on a folder, after opening it anew."""
+    if request.param == "memory":
+        with Store(timeout=0.1) as opened:
+            yield opened
+            if opened._shut.alive:
+                elsewhere(check_store, opened)
+        return
+    path = tmp_path / "store.atop"
+    opened = Store(path, timeout=0.1, durable=False)
+    yield opened
+    allow = [each for each in opened.allowed.names.values() if isinstance(each, type)]
+    opened.close()
+    with Store(path, allow=allow) as again:
+        check_store(again)
+
+
+@pytest.fixture
+def memory() -> Iterator[Store]:
+    """A store in memory, for tests with very many cases."""
+    with Store(timeout=0.1) as opened:
+        yield opened
+        elsewhere(check_store, opened)
+
+
+@pytest.fixture
+def open_store(tmp_path: Path) -> Iterator[Callable[..., Store]]:
+    """A function that opens the one store of this test; verified at the end."""
+    path = tmp_path / "store.atop"
+    opened: list[Store] = []
+
+    def open_it(**options: Any) -> Store:
+        opened.append(Store(path, **{"timeout": 0.1, "durable": False, **options}))
+        return opened[-1]
+
+    yield open_it
+    for each in opened:
+        each.close()
+    if path.exists():
+        with Store(path) as again:
+            check_store(again)
+
+
+def elsewhere(call: Callable[..., Any], *args: Any) -> Any:
+    """What `call` returns in a new thread, which has loaded nothing yet."""
+    got: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            got.append(call(*args))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return got[0]
+
+
+def stored(item: Any) -> dict[str, Any]:
+    """The attributes of `item` as somebody reads them who has loaded nothing yet."""
+    ident, store = item.id, item.store
+    return dict(elsewhere(lambda: vars(store.getItemByID(ident))))
+
+
+def start_child(code: str, *args: str) -> subprocess.Popen[str]:
+    """A Python process that runs `code`, with pipes for its input and output."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def run_child(code: str, *args: str) -> str:
+    """What a Python process that runs `code` prints; it has to end well."""
+    child = start_child(code, *args)
+    output, errors = child.communicate(timeout=30)
+    assert child.returncode == 0, errors
+    return output
