@@ -31,7 +31,7 @@ class File(Item):
 
     classVersion: ClassVar[int] = 1
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append `data`; only between ``newFile`` and the end of its ``with`` block.
 
         :raises ValueRefused: when the file is finished.
@@ -113,7 +113,7 @@ class Writer:
         self._digest = hashlib.sha256()
         self._size = 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         """Write all of `data`; answers how many bytes that were."""
         view = memoryview(data).cast("B")
         with translated(str(self.path)):

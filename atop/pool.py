@@ -60,9 +60,7 @@ class Pool(Item):
         :raises DuplicateKey: when a unique index has its key already.
         """
         session, transaction = self._changing(item, "being added to a pool")
-        if not isinstance(item, Item):
-            raise ValueRefused(f"{item!r} is no Item, so it cannot be in a pool", item)
-        added = item.store is None
+        added = isinstance(item, Item) and item.store is None
         if added:
             transaction.add(item)
         bond = session.bond(item)

@@ -39,7 +39,7 @@ PLAIN = frozenset({
     decimal.Decimal, uuid.UUID,
 })  # fmt: skip
 """Types whose values any pickler writes so that they can be loaded again."""
-_VALUE_CLASSES: tuple[Any, ...] = (
+_VALUE_CLASSES: frozenset[Any] = frozenset({
     list, dict, tuple, set, frozenset, str, bytes, bytearray, int, float, bool, complex, range,
     slice, collections.OrderedDict, collections.deque, collections.defaultdict,
     collections.Counter, datetime.date, datetime.datetime, datetime.time, datetime.timedelta,
@@ -47,7 +47,7 @@ _VALUE_CLASSES: tuple[Any, ...] = (
     uuid.SafeUUID, ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network,
     ipaddress.IPv6Network, pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath,
     types.SimpleNamespace, array.array,
-)  # fmt: skip
+})  # fmt: skip
 
 
 def _name(thing: Any) -> tuple[str, str]:
@@ -115,11 +115,15 @@ class StatePickler(pickle.Pickler):
         return self._refer(value) if isinstance(value, Item) else None
 
     def reducer_override(self, value: Any) -> Any:
+        if type(value) in _VALUE_CLASSES:
+            return NotImplemented
         if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
             self._allowed.check(value)
-        elif isinstance(value, types.MethodType | types.ModuleType):
-            raise NotLoadable(f"{value!r} is no value that can be stored", repr(value))
-        return NotImplemented
+            return NotImplemented
+        reduced = NotImplemented if value is ... else value.__reduce_ex__(PROTOCOL)
+        if isinstance(reduced, str) or isinstance(value, types.MethodType):
+            raise NotLoadable(f"{value!r} is known by its name only, so it is not stored", value)
+        return reduced
 
 
 def dump_state(

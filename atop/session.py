@@ -24,6 +24,7 @@ from atop.errors import (
     NoTransaction,
     SnapshotTooOld,
     TransactionError,
+    ValueRefused,
     WrongThread,
 )
 from atop.index import PoolPlan
@@ -240,10 +241,13 @@ class Session:
     def bond(self, item: Item) -> Bond:
         """The bond of an item of this session.
 
+        :raises ValueRefused: when it is no item at all.
         :raises NoSuchItem: when it is in no store.
         :raises OtherStore: when it is in another one.
         :raises WrongThread: when another thread loaded it.
         """
+        if not isinstance(item, Item):
+            raise ValueRefused(f"{item!r} is no Item: subclass Item, or hold it in one", item)
         bond = item._atop
         if bond is None or bond.gone:
             raise NoSuchItem(f"{item!r}: add it first", item)

@@ -155,9 +155,7 @@ class Store:
     def add(self, item: Item) -> Any:
         """Put `item` into the store, in a transaction; returns it. In it already, it stays so."""
         transaction = self.session().writable(item, "being added")
-        if not isinstance(item, Item):
-            raise ValueRefused(f"{item!r} is no Item: subclass Item, or hold it in one", item)
-        if item.store is None:
+        if isinstance(item, Item) and item.store is None:
             transaction.add(item)
         transaction.check_alive(item, self.session().bond(item))
         return item
@@ -222,7 +220,7 @@ class Store:
 
         :raises IndexMismatch: when it has an index of such a name that is defined otherwise.
         """
-        found = self._find_pool(name)
+        found = self._find_pool(_checked(name, "a pool's name"))
         if found is None:
             return self._in_transaction(self._make_pool, name, *indexes)
         wanted = {each if isinstance(each, str) else each.name: each for each in indexes}
@@ -249,7 +247,7 @@ class Store:
 
         `name` is what users call it; it is never used as a path.
         """
-        self.session().writable(name, "being made as a file")
+        self.session().writable(_checked(name, "a file's name"), "being made as a file")
         return File(name=name, _writer=Writer(self))
 
     # Care
@@ -391,6 +389,12 @@ class Store:
         if self.session().transaction is not None:
             return call(*args)
         return self.transact(call, *args)
+
+
+def _checked(name: str, what: str) -> str:
+    if not isinstance(name, str):
+        raise ValueRefused(f"{what} is a str, not {name!r}", name)
+    return name
 
 
 class _ThreadEnd:

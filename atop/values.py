@@ -125,46 +125,51 @@ def refill(value: Any, content: Any) -> bool:
 
     So are the values within it, where they are in the same place.
     """
+    return _refilled(value, content, {}) is value
+
+
+def _refilled(value: Any, content: Any, done: dict[int, Any]) -> Any:
+    """`value` with that content, or `content` itself where it cannot take it."""
+    if id(content) in done:
+        return done[id(content)]
     for base, fill in _REFILL.items():
         if isinstance(value, base) and isinstance(content, base):
-            fill(value, content)
-            return True
-    return False
+            done[id(content)] = value
+            fill(value, content, done)
+            return value
+    return content
 
 
-def _refill_list(value: list[Any], content: list[Any]) -> None:
+def _refill_list(value: list[Any], content: list[Any], done: dict[int, Any]) -> None:
     kept = [
-        value[at] if at < len(value) and refill(value[at], new) else new
+        _refilled(value[at] if at < len(value) else None, new, done)
         for at, new in enumerate(content)
     ]
     list.__setitem__(value, slice(None), kept)
 
 
-def _refill_dict(value: dict[Any, Any], content: dict[Any, Any]) -> None:
-    kept = {
-        key: value[key] if key in value and refill(value[key], new) else new
-        for key, new in content.items()
-    }
+def _refill_dict(value: dict[Any, Any], content: dict[Any, Any], done: dict[int, Any]) -> None:
+    kept = {key: _refilled(value.get(key), new, done) for key, new in content.items()}
     base: Any = dict if isinstance(value, GuardedDict) else type(value)
     base.clear(value)
     base.update(value, kept)
 
 
-def _refill_set(value: set[Any], content: set[Any]) -> None:
+def _refill_set(value: set[Any], content: set[Any], done: dict[int, Any]) -> None:
     set.clear(value)
     set.update(value, content)
 
 
-def _refill_deque(value: collections.deque[Any], content: collections.deque[Any]) -> None:
+def _refill_deque(value: Any, content: Any, done: dict[int, Any]) -> None:
     value.clear()
     value.extend(content)
 
 
-def _refill_array(value: Any, content: Any) -> None:
+def _refill_array(value: Any, content: Any, done: dict[int, Any]) -> None:
     value[:] = content
 
 
-_REFILL: dict[type, Callable[[Any, Any], None]] = {
+_REFILL: dict[type, Callable[[Any, Any, dict[int, Any]], None]] = {
     list: _refill_list,
     dict: _refill_dict,
     set: _refill_set,

@@ -184,8 +184,11 @@ def _hidden_again(item: Item, bond: Bond) -> bool:
     attributes = raw_dict(item)
     names = [name for name, value in attributes.items() if not is_settled(value, Item)]
     bond.lease = bond.lease or Lease(item)
-    if not guard_attributes(attributes, names, bond.lease, Item, owned=True):
-        return False
+    try:
+        if not guard_attributes(attributes, names, bond.lease, Item, owned=True):
+            return False
+    except RecursionError:
+        return False  # it cannot be stored either, which its pickling tells
     if hide(item, bond):
         bond.baseline = None
         return True
