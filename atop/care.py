@@ -16,7 +16,7 @@ from atop.engine import compaction
 from atop.engine.backup import back_up, copy_back
 from atop.engine.base import INDEX, ITEMS
 from atop.engine.folder import FORMAT, Folder
-from atop.engine.overlay import Present
+from atop.engine.present import Present
 from atop.engine.progress import Progress, silent
 from atop.errors import DamagedStore, NotLoadable, StoreError, TransactionError
 from atop.files import File

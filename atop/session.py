@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from atop.classes import Kind
 from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Row, View, suffix
-from atop.engine.overlay import Present, Snapshot
+from atop.engine.present import Present, Snapshot
 from atop.errors import (
     DamagedStore,
     NewerClass,
@@ -341,6 +341,20 @@ class Session:
         """All objects of this session that are alive."""
         for reference in list(self.items.values()):
             item = reference()
+            if item is not None:
+                yield item
+
+    def known_between(self, first: int, end: int) -> Iterator[Item]:
+        """The objects that are alive and have ids from `first` up to, not with, `end`."""
+        if end - first > len(self.items):
+            low, high = first.to_bytes(8, "big"), end.to_bytes(8, "big")
+            found: Iterable[Bond | None] = (
+                bond for key, bond in list(self.items.items()) if low <= key < high
+            )
+        else:
+            found = (self.items.get(each.to_bytes(8, "big")) for each in range(first, end))
+        for bond in found:
+            item = None if bond is None else bond()
             if item is not None:
                 yield item
 

@@ -8,16 +8,16 @@ overlay. Nothing that was rolled back is seen in any object afterwards.
 from __future__ import annotations
 
 import itertools
-import pickle
 import threading
-from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from atop.classes import Broken, class_row
+from atop.batch import Batch, Membership
+from atop.classes import class_row
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Turn, next_state
 from atop.engine.filefolder import PendingFile
-from atop.engine.overlay import Overlay, Present
+from atop.engine.overlay import Overlay
+from atop.engine.present import Present
 from atop.errors import (
     DuplicateKey,
     NoSuchItem,
@@ -26,7 +26,6 @@ from atop.errors import (
     ValueRefused,
     WrongThread,
 )
-from atop.index import PoolPlan, check_unique, pool_keys
 from atop.item import (
     Bond,
     Item,
@@ -35,15 +34,10 @@ from atop.item import (
     raw_dict,
     set_bond,
     set_dict,
-    state_of,
 )
 from atop.records import (
-    PLAIN,
-    PROTOCOL,
     Entries,
     decode_entries,
-    decode_header,
-    encode_record,
 )
 from atop.session import Session, number
 from atop.values import IMMUTABLE
@@ -56,10 +50,6 @@ SPILL_BYTES = 64 << 20
 FLUSH_ITEMS = 1000
 
 _numbers = itertools.count(1)
-_ENTRY = (b"", False)
-_Membership = dict[bytes, list[bytes] | Literal[False] | None]
-"""By pool, for an item that joined it: its entries, or ``None`` where they are to be computed
-again; ``False`` for an item that left it."""
 
 
 class Transaction:
@@ -74,7 +64,7 @@ class Transaction:
         self._flushing = False
         self._spilled = False
         self._changed: dict[bytes, Item] = {}
-        self._members: dict[bytes, _Membership] = {}
+        self._members: dict[bytes, Membership] = {}
         self._deleted: dict[bytes, Item] = {}
         self._classes: dict[type[Item], int] = {}
         self._flush_at = FLUSH_ITEMS
@@ -265,7 +255,7 @@ class Transaction:
             self._spill()
 
     def _flush(self) -> None:
-        batch = _Batch(self)
+        batch = Batch(self, self._session, self._members)
         try:
             while self._changed:
                 batch.waiting.update(self._changed)
@@ -348,10 +338,9 @@ class Transaction:
         for item in self._deleted.values():
             _make_free(item)
         session.store.files.remove(self.removed_files)
-        if self._next_id > self._first_id:
-            for item in session.known_items():
-                assert item._atop is not None
-                item._atop.before, item._atop.fresh = None, False
+        for item in session.known_between(self._first_id, self._next_id):
+            assert item._atop is not None
+            item._atop.before, item._atop.fresh = None, False
         session.watch.settle()
 
     def _merge(self, outer: Transaction) -> None:
@@ -402,109 +391,6 @@ class Transaction:
             raise TransactionEnded(
                 "this transaction is over" if self._ended else "end the nested transaction first"
             )
-
-
-class _Batch:
-    """What one flush writes: records, and what they change in the index."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-        self._session = transaction._session
-        self.waiting: dict[bytes, Item] = {}
-        self.items: dict[bytes, Item] = {}
-        self._records: dict[bytes, tuple[bytes | None, bool]] = {}
-        self._unsettled: list[Item] = []
-        self._removed: list[bytes] = []
-        self._inserted: dict[bytes, Item] = {}
-        self._plans: dict[bytes, PoolPlan] = {}
-
-    def prepare(self) -> None:
-        """Make the records of all that wait; pickling them may add more to the transaction."""
-        waiting, self.waiting = self.waiting, {}
-        self.items.update(waiting)
-        for key, item in waiting.items():
-            self._prepare(key, item)
-
-    def check_unique(self) -> None:
-        """Raise :class:`DuplicateKey` if a unique index would have a key twice."""
-        overlay = self._transaction.overlay
-
-        def rows_with(entry: bytes) -> list[bytes]:
-            return [row for row, _ in overlay.scan(INDEX, entry, entry + b"\xff" * 9, 3)]
-
-        plans = [plan for pool in self._plans.values() if pool.unique for plan in pool.plans]
-        check_unique(plans, self._inserted, frozenset(self._removed), rows_with)
-
-    def write(self) -> None:
-        """Put it all into the overlay, which cannot fail."""
-        overlay = self._transaction.overlay
-        for row in self._removed:
-            overlay.delete(INDEX, row)
-        overlay.put_all(INDEX, dict.fromkeys(self._inserted, _ENTRY))
-        overlay.put_all(ITEMS, self._records)
-        members = self._transaction._members
-        for key, item in self.items.items():
-            members.pop(key, None)
-            assert item._atop is not None
-            item._atop.stored = True
-        for item in self._unsettled:
-            assert item._atop is not None
-            self._session.watch.written(item, item._atop)
-
-    def _prepare(self, key: bytes, item: Item) -> None:
-        bond = item._atop
-        assert bond is not None
-        if not bond.stored:
-            entries = self._entries(key, item, ())
-            self._records[key] = encode_record(*self._pickled(item, None), entries), False
-            for entry in entries:
-                self._inserted[entry + key] = item
-            return
-        old = self._transaction.overlay.get(ITEMS, key)
-        assert old is not None
-        had = decode_entries(old)
-        entries = self._entries(key, item, had)
-        record = encode_record(*self._pickled(item, old), entries)
-        if record != old:
-            self._records[key] = record, True
-            self._removed += [entry + key for entry in had.difference(entries)]
-            for entry in had.symmetric_difference(entries) - had:
-                self._inserted[entry + key] = item
-
-    def _pickled(self, item: Item, old: bytes | None) -> tuple[int, int, bytes]:
-        if isinstance(item, Broken):
-            assert old is not None
-            class_number, version, at = decode_header(old)
-            return class_number, version, old[at:]
-        cls = class_of(item)
-        state = state_of(item)
-        types = set(map(type, state.values()))
-        if PLAIN.issuperset(types):
-            pickled = pickle.dumps(state, PROTOCOL)
-        else:
-            if not IMMUTABLE.issuperset(types):
-                self._unsettled.append(item)
-            pickled = self._session.store.dump(item, state, self._transaction.refer)
-        return self._transaction.class_number(cls), cls.classVersion, pickled
-
-    def _entries(self, key: bytes, item: Item, had: Iterable[bytes]) -> list[bytes]:
-        """The entries that `item` is to have, each once, in an order that is always the same."""
-        members = self._transaction._members.get(key)
-        if not members and not had:
-            return []
-        members = members or {}
-        pools = sorted(pool_keys(had) | members.keys()) if had else list(members)
-        found: list[bytes] = []
-        for pool_key in pools:
-            ready = members.get(pool_key)
-            if ready is False:
-                continue
-            plan = self._plans.get(pool_key)
-            if plan is None:
-                plan = self._plans[pool_key] = self._session.plan_at(pool_key)
-            entries = plan.entries(item) if ready is None else ready
-            found += dict.fromkeys(entries) if plan.multiple else entries
-        return found
 
 
 def _make_free(item: Item) -> None:

@@ -17,7 +17,8 @@ def check_store(store: Store) -> None:
     """Fail if `store` is not whole: rows and counts, records and index, pools, classes, files."""
     tables = {name: dict(store.engine.scan(name, None, None, 1 << 30)[1]) for name in TABLES}
     counts = store.engine.state.counts
-    assert {name: len(rows) for name, rows in tables.items()} == counts, "counts are not of the rows"
+    lengths = {name: len(rows) for name, rows in tables.items()}
+    assert lengths == counts, "the counts are not those of the rows"
     entries = set()
     classes = {key for key in tables[CATALOG] if key.startswith(b"class/")}
     for key, record in tables[ITEMS].items():
@@ -36,9 +37,8 @@ def check_store(store: Store) -> None:
             assert ident in tables[ITEMS], f"{name!r} leads to no item"
     _check_pools(store)
     _check_files(store)
-    verify = getattr(store, "verify", None)
-    if verify is not None:
-        verify()
+    problems = store.verify().problems
+    assert not problems, f"Store.verify finds damage: {problems}"
 
 
 def _check_pools(store: Store) -> None:

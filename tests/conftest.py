@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(params=["memory", "folder"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store with a short patience, verified after the test; on a folder, after opening it anew."""
+    """A store with a short patience, verified after the test; a folder is opened anew for it."""
     if request.param == "memory":
         with Store(timeout=0.1) as opened:
             yield opened

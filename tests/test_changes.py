@@ -154,7 +154,9 @@ def test_a_change_in_place_is_saved_after_queries_and_savepoints(memory: Store, 
     assert stored(item) == {"value": changed, "other": 4}
 
 
-def test_a_change_by_an_alias_from_an_earlier_transaction_is_saved(memory: Store, case: Any) -> None:
+def test_a_change_by_an_alias_from_an_earlier_transaction_is_saved(
+    memory: Store, case: Any
+) -> None:
     make, changed, change = case
     item = new_item(memory, value=make(), other=0)
     with memory.transaction():
@@ -455,7 +457,7 @@ def test_results_of_set_and_list_operations_are_plain_values(store: Store) -> No
                    tags.intersection({1}), tags.difference({1}), {1} | tags,
                    tags.symmetric_difference({1})):
         result.add(9)
-    for listed in (item.names + ["b"], item.names[:], item.names.copy(), item.names * 2):
+    for listed in (item.names.__add__(["b"]), item.names[:], item.names.copy(), item.names * 2):
         listed.append("z")
     (item.meta | {"x": 1})["y"] = 2
     item.meta.copy()["y"] = 2

@@ -221,7 +221,7 @@ def test_items_compare_and_hash_as_their_class_says(store: Store) -> None:
     assert hash(two) == hash(Version(2))
     assert max([Version(1), two]) is two
     plain = add(store, Item)
-    assert plain == plain  # noqa: PLR0124
+    assert plain == plain
     assert plain != add(store, Item)
     assert len({plain, plain}) == 1
 
@@ -389,7 +389,10 @@ def test_an_item_whose_class_is_gone_keeps_all_its_bytes(
     store = open_store()
     broken = store.getItemByID(number)
     assert isinstance(broken, Broken)
-    for change in (lambda: setattr(broken, "x", 1), lambda: delattr(broken, "tags")):
+    changes: list[Callable[[], None]] = [
+        lambda: setattr(broken, "x", 1), lambda: delattr(broken, "tags")
+    ]  # fmt: skip
+    for change in changes:
         with store.transaction(), pytest.raises(BrokenItem, match="Lost"):
             change()
     with store.transaction():

@@ -127,7 +127,7 @@ def test_a_snapshot_that_fell_behind_is_told(
                 in_transaction(store, change)
             store.getItemByID(number)
 
-    with pytest.raises(SnapshotTooOld, match="no longer kept.*begin"):
+    with pytest.raises(SnapshotTooOld, match=r"no longer kept.*begin"):
         elsewhere(look)
     assert store.getItemByID(number).n == 10
 

@@ -43,6 +43,7 @@ class Tables:
     def __init__(self, path: str, handles: dict[str, Any]) -> None:
         self._path = path
         self._handles = handles
+        self._oldest: int | None = None
         self.gets: dict[str, Callable[[bytes], bytes | None]] = {
             name: handle.get for name, handle in handles.items()
         }
@@ -119,8 +120,9 @@ class Tables:
         """
         serial = commit.state.serial
         row = history.encode(commit.state, commit.note, images, before)
-        total = history.decode_state(serial, row)[1]
-        _walk(self._handles[COMMITS].cursor(txn), _trim, total)
+        total = before + len(row)
+        if self._oldest is None or total - self._oldest > history.KEPT_BYTES:
+            self._oldest = _walk(self._handles[COMMITS].cursor(txn), _trim, total)
         self._handles[COMMITS].put(serial.to_bytes(8, "big"), row, txn)
         return total
 
@@ -157,14 +159,19 @@ def _last_header(cursor: Any) -> Row | None:
     return row
 
 
-def _trim(cursor: Any, total: int) -> None:
-    """Drop the oldest commits until what is left is within bounds, or a later one does it."""
+def _trim(cursor: Any, total: int) -> int | None:
+    """Drop the oldest commits until what is left is within bounds, or a later one does it.
+
+    Answers how many bytes all commits up to the oldest one left ever had, where that is known.
+    """
     row = cursor.first(dlen=history.HEADER.size, doff=0)
     for _ in range(_TRIMMED_AT_ONCE):
-        if not row or total - history.decode_state(0, row[1])[1] <= history.KEPT_BYTES:
-            return
+        oldest = history.decode_state(0, row[1])[1] if row else None
+        if oldest is None or total - oldest <= history.KEPT_BYTES:
+            return oldest
         cursor.delete()
         row = cursor.next(dlen=history.HEADER.size, doff=0)
+    return None
 
 
 def _count(cursor: Any, low: bytes | None, high: bytes | None) -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from atop.engine.base import INDEX, ITEMS, Commit, Engine, Row, State, Turn, next_state
 from atop.engine.folder import Folder, open_folder
-from atop.engine.overlay import Overlay, Present
+from atop.engine.overlay import Overlay
+from atop.engine.present import Present
 
 ROOT = Path(__file__).parents[2]
 CACHE = 8 << 20

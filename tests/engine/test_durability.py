@@ -14,7 +14,8 @@ import pytest
 from atop.engine import log
 from atop.engine.base import INDEX, ITEMS, Commit, next_state
 from atop.engine.folder import Folder
-from atop.engine.overlay import Overlay, Present, Snapshot
+from atop.engine.overlay import Overlay
+from atop.engine.present import Present, Snapshot
 from atop.errors import SnapshotTooOld
 from tests.engine.steps import (
     changed,

@@ -13,7 +13,7 @@ import pytest
 
 from atop.engine import history
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Delta, Difference, Engine, next_state
-from atop.engine.overlay import Snapshot
+from atop.engine.present import Snapshot
 from atop.errors import DamagedStore, SnapshotTooOld, StoreBusy, StoreClosed
 from tests.engine.steps import (
     apply,

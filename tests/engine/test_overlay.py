@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from atop.engine.base import INDEX, ITEMS, Engine, Row, Turn, View
+from atop.engine.differences import Differences
 from atop.engine.folder import open_folder
 from atop.engine.memory import MemoryEngine
-from atop.engine.overlay import Differences, Nothing, Overlay, Present, Snapshot
+from atop.engine.overlay import Nothing, Overlay
+from atop.engine.present import Present, Snapshot
 from tests.engine.steps import commit_of, ident
 
 Content = dict[str, dict[bytes, bytes]]

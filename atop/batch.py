@@ -1,0 +1,129 @@
+"""Batch: what one flush of a transaction writes, all of it or nothing."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from atop.classes import Broken
+from atop.engine.base import INDEX, ITEMS
+from atop.index import PoolPlan, check_unique, pool_keys
+from atop.item import Item, class_of, state_of
+from atop.records import PLAIN, PROTOCOL, decode_entries, decode_header, encode_record
+from atop.session import Session
+from atop.values import IMMUTABLE
+
+if TYPE_CHECKING:
+    from atop.transaction import Transaction
+
+Membership = dict[bytes, list[bytes] | Literal[False] | None]
+"""By pool, for an item that joined it: its entries, or ``None`` where they are to be computed
+again; ``False`` for an item that left it."""
+
+_ENTRY = (b"", False)
+
+
+class Batch:
+    """What one flush writes: records, and what they change in the index."""
+
+    def __init__(
+        self, transaction: Transaction, session: Session, members: dict[bytes, Membership]
+    ) -> None:
+        self._transaction = transaction
+        self._session = session
+        self._members = members
+        self.waiting: dict[bytes, Item] = {}
+        self.items: dict[bytes, Item] = {}
+        self._records: dict[bytes, tuple[bytes | None, bool]] = {}
+        self._unsettled: list[Item] = []
+        self._removed: list[bytes] = []
+        self._inserted: dict[bytes, Item] = {}
+        self._plans: dict[bytes, PoolPlan] = {}
+
+    def prepare(self) -> None:
+        """Make the records of all that wait; pickling them may add more to the transaction."""
+        waiting, self.waiting = self.waiting, {}
+        self.items.update(waiting)
+        for key, item in waiting.items():
+            self._prepare(key, item)
+
+    def check_unique(self) -> None:
+        """Raise :class:`DuplicateKey` if a unique index would have a key twice."""
+        overlay = self._transaction.overlay
+
+        def rows_with(entry: bytes) -> list[bytes]:
+            return [row for row, _ in overlay.scan(INDEX, entry, entry + b"\xff" * 9, 3)]
+
+        plans = [plan for pool in self._plans.values() if pool.unique for plan in pool.plans]
+        check_unique(plans, self._inserted, frozenset(self._removed), rows_with)
+
+    def write(self) -> None:
+        """Put it all into the overlay, which cannot fail."""
+        overlay = self._transaction.overlay
+        for row in self._removed:
+            overlay.delete(INDEX, row)
+        overlay.put_all(INDEX, dict.fromkeys(self._inserted, _ENTRY))
+        overlay.put_all(ITEMS, self._records)
+        for key, item in self.items.items():
+            self._members.pop(key, None)
+            assert item._atop is not None
+            item._atop.stored = True
+        for item in self._unsettled:
+            assert item._atop is not None
+            self._session.watch.written(item, item._atop)
+
+    def _prepare(self, key: bytes, item: Item) -> None:
+        bond = item._atop
+        assert bond is not None
+        if not bond.stored:
+            entries = self._entries(key, item, ())
+            self._records[key] = encode_record(*self._pickled(item, None), entries), False
+            for entry in entries:
+                self._inserted[entry + key] = item
+            return
+        old = self._transaction.overlay.get(ITEMS, key)
+        assert old is not None
+        had = decode_entries(old)
+        entries = self._entries(key, item, had)
+        record = encode_record(*self._pickled(item, old), entries)
+        if record != old:
+            self._records[key] = record, True
+            self._removed += [entry + key for entry in had.difference(entries)]
+            for entry in had.symmetric_difference(entries) - had:
+                self._inserted[entry + key] = item
+
+    def _pickled(self, item: Item, old: bytes | None) -> tuple[int, int, bytes]:
+        if isinstance(item, Broken):
+            assert old is not None
+            class_number, version, at = decode_header(old)
+            return class_number, version, old[at:]
+        cls = class_of(item)
+        state = state_of(item)
+        types = set(map(type, state.values()))
+        if PLAIN.issuperset(types):
+            pickled = pickle.dumps(state, PROTOCOL)
+        else:
+            if not IMMUTABLE.issuperset(types):
+                self._unsettled.append(item)
+            pickled = self._session.store.dump(item, state, self._transaction.refer)
+        return self._transaction.class_number(cls), cls.classVersion, pickled
+
+    def _entries(self, key: bytes, item: Item, had: Iterable[bytes]) -> list[bytes]:
+        """The entries that `item` is to have, each once, in an order that is always the same."""
+        members = self._members.get(key)
+        if not members and not had:
+            return []
+        members = members or {}
+        pools = sorted(pool_keys(had) | members.keys()) if had else list(members)
+        found: list[bytes] = []
+        for pool_key in pools:
+            ready = members.get(pool_key)
+            if ready is False:
+                continue
+            plan = self._plans.get(pool_key)
+            if plan is None:
+                plan = self._plans[pool_key] = self._session.plan_at(pool_key)
+            entries = plan.entries(item) if ready is None else ready
+            found += dict.fromkeys(entries) if plan.multiple else entries
+        return found

@@ -1,0 +1,113 @@
+"""The committed present of an engine, and snapshots of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from typing import TypeVar
+
+from atop.engine.base import Engine, JoinedRow, Row
+from atop.engine.overlay import Overlay
+
+T = TypeVar("T")
+
+
+class Present:
+    """The committed present of an engine; each read is of its own moment.
+
+    ``serial`` is that of the newest commit that any read has seen.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.serial = engine.state.serial
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        return self._seen(self._engine.get(table, key))
+
+    def getmany(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._seen(self._engine.getmany(table, keys))
+
+    def count(self, low: bytes | None, high: bytes | None) -> int:
+        return self._seen(self._engine.count(low, high))
+
+    def scan(
+        self,
+        table: str,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int = 0,
+        reverse: bool = False,
+    ) -> list[Row]:
+        return self._seen(self._engine.scan(table, low, high, limit, skip, reverse))
+
+    def join(
+        self,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int,
+        reverse: bool,
+        known: Container[bytes],
+    ) -> list[JoinedRow]:
+        return self._seen(self._engine.join(low, high, limit, skip, reverse, known))
+
+    def _seen(self, answer: tuple[int, T]) -> T:
+        self.serial = max(self.serial, answer[0])
+        return answer[1]
+
+
+class Snapshot:
+    """The tables as they were at one commit, whatever is committed since.
+
+    It holds nothing up: it merges the before-images of later commits into what it reads. An
+    answer put together from several reads is given only if no commit came between them.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.state = engine.state
+        self._present = Present(engine)
+        self._overlay = Overlay(self._present)
+        self._known = self.state.serial
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        return self._stable(lambda: self._overlay.get(table, key))
+
+    def getmany(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._stable(lambda: self._overlay.getmany(table, keys))
+
+    def count(self, low: bytes | None, high: bytes | None) -> int:
+        return self._stable(lambda: self._overlay.count(low, high))
+
+    def scan(
+        self,
+        table: str,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int = 0,
+        reverse: bool = False,
+    ) -> list[Row]:
+        return self._stable(lambda: self._overlay.scan(table, low, high, limit, skip, reverse))
+
+    def join(
+        self,
+        low: bytes | None,
+        high: bytes | None,
+        limit: int,
+        skip: int,
+        reverse: bool,
+        known: Container[bytes],
+    ) -> list[JoinedRow]:
+        return self._stable(lambda: self._overlay.join(low, high, limit, skip, reverse, known))
+
+    def _stable(self, read: Callable[[], T]) -> T:
+        while True:
+            answer = read()
+            if self._present.serial == self._known:
+                return answer
+            for delta in self._engine.commits(self._known):
+                self._overlay.keep(delta)
+                self._known = delta.serial
+            self._present.serial = self._known
