@@ -40,7 +40,7 @@ class Broken(Item):
 class Kind:
     """What a store knows of one class, or why there is :class:`Broken` in its place."""
 
-    __slots__ = ("broken", "by_class", "cls", "name", "version")
+    __slots__ = ("broken", "by_class", "cls", "name", "plain", "version")
 
     def __init__(self, name: str, cls: type[Item] | None, problem: str = "") -> None:
         self.name = name
@@ -48,6 +48,7 @@ class Kind:
         self.broken = problem
         self.version = self.cls.classVersion
         self.by_class = hasattr(self.cls, "__setstate__")
+        self.plain = cls is not None and not self.by_class
 
 
 class ClassTable:

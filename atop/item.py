@@ -297,5 +297,5 @@ def make_ghost(item: Item, bond: Bond) -> None:
 
 def make_present(item: Item) -> None:
     """The opposite: what `item` has from now on is its state."""
-    if is_ghost(item):
+    if issubclass(type(item), _Ghost):
         object.__setattr__(item, "__class__", class_of(item))

@@ -281,20 +281,40 @@ class Session:
             return item
         class_number, version, at = decode_header(record)
         kind = self._kinds.get(class_number) or self._kind(class_number)
-        item = _new(kind.cls)
+        if not kind.plain or version != kind.version:
+            return self._build_by_class(key, record, kind)
+        state = self._load_state(record[at:])
+        bond = self.items.get(key)  # there is one if the item refers to itself
+        item = None if bond is None else bond()
+        if item is None or bond is None:
+            item = _new(kind.cls)
+            bond = self.register(key, item)
+        make_present(item)
+        set_dict(item, state)
+        if not IMMUTABLE.issuperset(map(type, state.values())) and not hide(item, bond):
+            self.watch.lend(item, bond)
+        self._keep(item, len(record) + _ITEM_BYTES)
+        return item
+
+    def _build_by_class(self, key: bytes, record: bytes, kind: Kind) -> Item:
+        item: Item = _new(kind.cls)
         bond = self.register(key, item)
         try:
-            self._fill(item, bond, kind, version, record[at:])
+            self._fill(item, bond, record)
         except BaseException:
             self.items.pop(key, None)
             raise
-        size = len(record) + _ITEM_BYTES
+        self._keep(item, len(record) + _ITEM_BYTES)
+        return item
+
+    def _keep(self, item: Item, size: int) -> None:
+        """Hold the items loaded last, even if nobody else does, up to a bound."""
         self._tail.append(item)
         self._tail_sizes.append(size)
         self._tail_bytes += size
-        if self._tail_bytes > TAIL_BYTES:
-            self._shorten_tail()
-        return item
+        while self._tail_bytes > TAIL_BYTES:
+            self._tail.popleft()
+            self._tail_bytes -= self._tail_sizes.popleft()
 
     def _kind(self, class_number: int) -> Kind:
         kind = self.store.classes.kind(class_number, self.view)
@@ -310,11 +330,9 @@ class Session:
         record = self.view.get(ITEMS, bond.key)
         if record is None:
             raise NoSuchItem(f"item {number(bond.key)} was deleted", number(bond.key))
-        class_number, version, at = decode_header(record)
-        kind = self._kinds.get(class_number) or self._kind(class_number)
         make_present(item)
         try:
-            self._fill(item, bond, kind, version, record[at:])
+            self._fill(item, bond, record)
         except BaseException:
             make_ghost(item, bond)
             raise
@@ -330,12 +348,6 @@ class Session:
     def register_again(self, bond: Bond) -> None:
         """The object that has this bond is the one for its id again."""
         self.items[bond.key] = bond
-
-    def _shorten_tail(self) -> None:
-        """Hold the items loaded last, even if nobody else does, up to a bound."""
-        while self._tail_bytes > TAIL_BYTES:
-            self._tail.popleft()
-            self._tail_bytes -= self._tail_sizes.popleft()
 
     def known_items(self) -> Iterator[Item]:
         """All objects of this session that are alive."""
@@ -358,11 +370,13 @@ class Session:
             if item is not None:
                 yield item
 
-    def _fill(self, item: Item, bond: Bond, kind: Kind, version: int, pickled: bytes) -> None:
+    def _fill(self, item: Item, bond: Bond, record: bytes) -> None:
+        class_number, version, at = decode_header(record)
+        kind = self._kinds.get(class_number) or self._kind(class_number)
         if kind.broken:
-            self._fill_broken(item, kind, pickled)
+            self._fill_broken(item, kind, record[at:])
             return
-        state = self._load_state(pickled)
+        state = self._load_state(record[at:])
         if version == kind.version and not kind.by_class:
             set_dict(item, state)
             if IMMUTABLE.issuperset(map(type, state.values())):

@@ -54,21 +54,21 @@ class Before:
     def __init__(self, store: Store, item: Item) -> None:
         self._store = store
         self._items: list[Item] = []
-        self._state = dict(raw_dict(item))
+        attributes = raw_dict(item)
         self._settled = (
-            IMMUTABLE.issuperset(map(type, self._state.values()))
+            IMMUTABLE.issuperset(map(type, attributes.values()))
             or class_of(item).__getstate__ is not Item.__getstate__
         )
-        state = state_of(item)
-        self._left_out = {key: held for key, held in self._state.items() if key not in state}
-        self._pickled = b"" if self._settled else self._dump(item, state)
+        stored = {} if self._settled else state_of(item)
+        self._pickled = self._dump(item, stored) if stored else b""
+        self._others = {key: held for key, held in attributes.items() if key not in stored}
 
     def restore(self, item: Item, now: dict[str, Any]) -> dict[str, Any]:
         """What `item`, which has the attributes `now`, is to have again."""
         if self._settled:
-            return self._state
+            return self._others
         self._items, before = [], self._items
-        stored = {name: value for name, value in now.items() if name not in self._left_out}
+        stored = {name: value for name, value in now.items() if name not in self._others}
         try:
             if self._dump(item, stored) == self._pickled:
                 return now
@@ -79,7 +79,7 @@ class Before:
         for name, value in state.items():
             if name in now and refill(now[name], value):
                 state[name] = now[name]
-        return state | self._left_out
+        return state | self._others
 
     def _dump(self, item: Item, state: dict[str, Any]) -> bytes:
         return self._store.dump(item, state, self._refer)

@@ -1,0 +1,1 @@
+"""How fast Atop is, beside what a user would write by hand. Run ``make bench``."""

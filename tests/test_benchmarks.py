@@ -1,0 +1,89 @@
+"""The benchmark runs, shows every figure, and leaves nothing but the page it was asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from docutils.core import publish_doctree
+
+from benchmarks.contacts import contacts
+from benchmarks.figures import Table, spread
+from benchmarks.goals import MICROSECONDS, RATE, Goal, rows
+from benchmarks.rounds import ROOT, Sizes
+from benchmarks.worker import CONTENDERS
+
+ITEMS = 500
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What a tiny run prints, and the page it writes."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    page = folder / "performance.rst"
+    command = [sys.executable, "benchmarks/core.py", "--items", str(ITEMS), "--rounds", "1"]
+    command += ["--dir", str(folder), "--write", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == [page], "a run removes the collections that it made"
+    return done.stdout, page.read_text(encoding="utf-8")
+
+
+def test_every_figure_is_on_the_page_and_printed(run: tuple[str, str]) -> None:
+    printed, page = run
+    for row in rows(Sizes.around(ITEMS, 1)):
+        assert f"   * - {row.title} ({row.unit.name})\n" in page
+        assert row.title.split(",")[0][:20] in printed
+
+
+def test_only_berkeley_db_by_hand_lacks_a_figure(run: tuple[str, str]) -> None:
+    _, page = run
+    assert page.count("     - –\n") == 1, "it has no snapshots"
+    assert all(name in page for name in CONTENDERS)
+
+
+def test_the_page_is_restructuredtext_and_names_no_folder(run: tuple[str, str]) -> None:
+    _, page = run
+    publish_doctree(page, settings_overrides={"halt_level": 2, "report_level": 2})
+    assert str(ROOT) not in page
+    assert str(Path.home()) not in page
+
+
+def test_the_data_is_the_same_in_every_run() -> None:
+    assert list(contacts(3)) == list(contacts(3))
+    assert len({each.email for each in contacts(1000)}) == 1000
+
+
+def test_a_speed_is_compared_as_a_multiple_of_the_peers() -> None:
+    table = Table()
+    table.add("atop", {"get": 2.0})
+    table.add("sqlite3", {"get": 1.0})
+    goal = Goal("at least 0.4 × sqlite3", 0.4, at_least=True, beside=("sqlite3", "get"))
+    assert goal.value(table, "get") == 0.5
+    assert goal.met(0.5)
+    assert not goal.met(0.3)
+
+
+def test_a_cost_is_compared_as_a_multiple_of_another_cost() -> None:
+    table = Table()
+    table.add("atop", {"commit": 3.0, "write": 1.0})
+    goal = Goal("at most 2 × the write", 2, beside=("atop", "write"))
+    assert goal.value(table, "commit") == 3.0
+    assert not goal.met(3.0)
+
+
+def test_what_was_not_measured_reaches_no_goal() -> None:
+    assert Goal("under 60 ms", 0.06).value(Table(), "open") is None
+
+
+def test_the_spread_is_that_of_the_quartiles() -> None:
+    assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == (2.0, 3.0, 4.0)
+    assert spread([7.0]) == (7.0, 7.0, 7.0)
+
+
+def test_figures_are_shown_in_their_unit() -> None:
+    assert RATE.show([0.001], quartiles=True) == "1,000"
+    assert MICROSECONDS.show([2e-6, 4e-6, 6e-6], quartiles=True) == "4.0 (3.0–5.0)"
+    assert MICROSECONDS.show([], quartiles=False) == "–"
