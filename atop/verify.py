@@ -148,7 +148,7 @@ class _Verification:
         named = {pool.name: ident for ident, pool in pools.items() if pool.name is not None}
         for key, value in view.scan(CATALOG, None, None, 1 << 30):
             if key.startswith(POOLS):
-                name = key[len(POOLS) :].decode("utf-8", "replace")
+                name = key[len(POOLS) :].decode("utf-8", "surrogatepass")
                 if named.get(name) == number(value):
                     del named[name]
                 else:

@@ -394,6 +394,43 @@ def test_a_query_sees_a_change_in_place_of_its_own_transaction(store: Store) -> 
         assert len(pool.queryIndex("city", key="Bern")) == 1
 
 
+@pytest.mark.parametrize("hold", [
+    lambda point: {point}, lambda point: frozenset({point}), lambda point: {point: 1},
+    lambda point: (frozenset({(point,)}),), lambda point: [{point}], lambda point: deque([point]),
+    lambda point: {"k": {(1, point): 2}},
+])  # fmt: skip
+def test_a_value_with_attributes_is_noticed_wherever_it_is_held(
+    memory: Store, hold: Callable[[Point], Any]
+) -> None:
+    item = new_item(memory, value=hold(Point(1)))
+    point = find(item.value)
+    with memory.transaction():
+        point.x = 2
+    assert find(stored(item)["value"]).x == 2
+    with memory.transaction():
+        item.value = hold(Point(3))
+        len(memory)
+        point = find(item.value)
+    with memory.transaction():
+        point.x = 4
+    assert find(stored(item)["value"]).x == 4
+    with pytest.raises(Stop), memory.transaction():
+        find(item.value).x = 5
+        raise Stop
+    assert find(item.value).x == 4
+    with pytest.raises(NoTransaction):
+        find(item.value).x = 6
+        memory.begin()
+    assert find(item.value).x == 4
+
+
+def find(value: Any) -> Any:
+    """The point in there."""
+    while not isinstance(value, Point):
+        *_, value = value.values() if isinstance(value, dict) and "k" in value else value
+    return value
+
+
 def test_a_value_that_cannot_be_stored_is_gone_after_the_roll_back(store: Store) -> None:
     item = new_item(store, meta={"a": 1}, tags=[1])
     with pytest.raises(NotStorable, match=r"meta.*Thing 1"), store.transaction():
