@@ -258,6 +258,7 @@ class _Guarding:
         self._made[id(value)] = guarded
         self._sources.append(value)
         guarded._atop = self._lender
+        self._check_hashed(value)
         if kind is list:
             list.extend(guarded, self._guard_all(list(value)))
         elif kind is dict:
@@ -266,6 +267,11 @@ class _Guarding:
         else:
             set.update(guarded, value)
         return guarded
+
+    def _check_hashed(self, value: Any) -> None:
+        """Elements of a set and keys of a dict stay what they are, and may change in place."""
+        if not isinstance(value, list) and not IMMUTABLE.issuperset(map(type, value)):
+            self.complete &= all(is_settled(each, self._item_class) for each in value)
 
     def _guard_all(self, elements: list[Any]) -> list[Any]:
         """For all containers alike, so that as many references to an element are our own."""
@@ -284,6 +290,7 @@ class _Guarding:
     def _look_inside(self, value: Any) -> Any:
         """A guard may have been given something new to hold."""
         self._made[id(value)] = value
+        self._check_hashed(value)
         if isinstance(value, dict):
             held = self._guard_all(list(value.values()))
             dict.update(value, zip(value, held, strict=True))
