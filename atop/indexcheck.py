@@ -8,9 +8,9 @@ from atop.errors import DamagedStore
 from atop.index import Index
 from atop.itemcheck import ItemCheck, Reader
 from atop.keys import encode
+from atop.objects import number
 from atop.records import decode_entries
 from atop.report import Findings
-from atop.session import number
 
 _PAGE = 2000
 _NONE = encode(None)

@@ -14,10 +14,11 @@ from atop.errors import DamagedStore, NewerClass, NotLoadable, StoreFailed
 from atop.files import File
 from atop.index import PoolPlan, pool_keys, pool_prefix
 from atop.item import Item
+from atop.objects import number
 from atop.pool import Pool
 from atop.records import Entries, decode_entries
 from atop.report import Findings
-from atop.session import Session, number
+from atop.session import Session
 
 if TYPE_CHECKING:
     from atop.store import Store

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from atop.errors import IndexKeyError
 from atop.index import Plan, key_of
 from atop.keys import Key, encode, encode_prefix
-from atop.session import number
+from atop.objects import number
 
 if TYPE_CHECKING:
     from atop.session import Session

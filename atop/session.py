@@ -7,20 +7,16 @@ and at the begin of each transaction and snapshot, the ids that were committed s
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
-from atop.classes import Kind
 from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Row, View, suffix
 from atop.engine.present import Present, Snapshot
 from atop.errors import (
     DamagedStore,
-    NewerClass,
     NoSuchItem,
-    NotLoadable,
     NoTransaction,
     SnapshotTooOld,
     TransactionError,
@@ -28,50 +24,27 @@ from atop.errors import (
     WrongThread,
 )
 from atop.index import PoolPlan
-from atop.item import (
-    Bond,
-    Item,
-    ghost_class,
-    is_ghost,
-    make_ghost,
-    make_present,
-    set_bond,
-    set_dict,
-)
-from atop.records import Entries, decode_entries, decode_header, loader
-from atop.values import IMMUTABLE
-from atop.watch import Watch, hide
+from atop.item import Bond, Item, is_ghost
+from atop.objects import Objects, number
+from atop.records import Entries, decode_entries
 
 if TYPE_CHECKING:
     from atop.pool import Pool
     from atop.store import Store
     from atop.transaction import Transaction
 
-TAIL_BYTES = 16 << 20
-_ITEM_BYTES = 600  # about what Python needs for an item beside the bytes of its record
 
-_new = object.__new__
-
-
-class Session:
+class Session(Objects):
     """The items of one thread, and the moment at which it sees the store."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        super().__init__(store)
         self.thread = get_ident()
         self.engine = store.engine
         self.transaction: Transaction | None = None
         self.snapshot: Snapshot | None = None
-        self.items: dict[bytes, Bond] = {}
-        self.watch = Watch(self.dump)
         self._present = Present(self.engine)
         self._serial = self._present.serial
-        self._tail: deque[Item] = deque()
-        self._tail_sizes: deque[int] = deque()
-        self._tail_bytes = 0
-        self._load_state = loader(store.allowed, self._dereference)
-        self._dropped = self._dropper()
-        self._kinds: dict[int, Kind] = {}
         self._plans: dict[bytes, tuple[object, PoolPlan]] = {}
 
     # Looking at the store
@@ -146,11 +119,6 @@ class Session:
             except NoSuchItem:
                 return None
         return item
-
-    def known(self, key: bytes) -> Item | None:
-        """The object for that id, if there is one."""
-        reference = self.items.get(key)
-        return None if reference is None else reference()
 
     def page(
         self, low: bytes, high: bytes, limit: int, skip: int, reverse: bool
@@ -266,174 +234,6 @@ class Session:
             transaction = transaction.outer
         return None
 
-    def forget_classes(self, numbers: Iterable[int]) -> None:
-        """Class numbers that were given out in a transaction are free again."""
-        for each in numbers:
-            self._kinds.pop(each, None)
-            self.store.classes.forget(each)
-
-    # Making objects of records
-
-    def build(self, key: bytes, record: bytes) -> Item:
-        """The object for a record; a new one, unless there is one by now."""
-        item = self.known(key)
-        if item is not None:
-            return item
-        class_number, version, at = decode_header(record)
-        kind = self._kinds.get(class_number) or self._kind(class_number)
-        if not kind.plain or version != kind.version:
-            return self._build_by_class(key, record, kind)
-        state = self._load_state(record[at:])
-        bond = self.items.get(key)  # there is one if the item refers to itself
-        item = None if bond is None else bond()
-        if item is None or bond is None:
-            item = _new(kind.cls)
-            bond = self.register(key, item)
-        make_present(item)
-        set_dict(item, state)
-        if not IMMUTABLE.issuperset(map(type, state.values())) and not hide(item, bond):
-            self.watch.lend(item, bond)
-        self._keep(item, len(record) + _ITEM_BYTES)
-        return item
-
-    def _build_by_class(self, key: bytes, record: bytes, kind: Kind) -> Item:
-        item: Item = _new(kind.cls)
-        bond = self.register(key, item)
-        try:
-            self._fill(item, bond, record)
-        except BaseException:
-            self.items.pop(key, None)
-            raise
-        self._keep(item, len(record) + _ITEM_BYTES)
-        return item
-
-    def _keep(self, item: Item, size: int) -> None:
-        """Hold the items loaded last, even if nobody else does, up to a bound."""
-        self._tail.append(item)
-        self._tail_sizes.append(size)
-        self._tail_bytes += size
-        while self._tail_bytes > TAIL_BYTES:
-            self._tail.popleft()
-            self._tail_bytes -= self._tail_sizes.popleft()
-
-    def _kind(self, class_number: int) -> Kind:
-        kind = self.store.classes.kind(class_number, self.view)
-        if not kind.broken:
-            self._kinds[class_number] = kind
-        return kind
-
-    def load(self, item: Item, bond: Bond) -> None:
-        """Load a ghost.
-
-        :raises NoSuchItem: when it was deleted.
-        """
-        record = self.view.get(ITEMS, bond.key)
-        if record is None:
-            raise NoSuchItem(f"item {number(bond.key)} was deleted", number(bond.key))
-        make_present(item)
-        try:
-            self._fill(item, bond, record)
-        except BaseException:
-            make_ghost(item, bond)
-            raise
-
-    def register(self, key: bytes, item: Item) -> Bond:
-        """`item` is the one object for its id from now on; answers its bond."""
-        bond = self.items[key] = Bond(item, self._dropped)
-        bond.key = key
-        bond.session = self
-        set_bond(item, bond)
-        return bond
-
-    def register_again(self, bond: Bond) -> None:
-        """The object that has this bond is the one for its id again."""
-        self.items[bond.key] = bond
-
-    def known_items(self) -> Iterator[Item]:
-        """All objects of this session that are alive."""
-        for reference in list(self.items.values()):
-            item = reference()
-            if item is not None:
-                yield item
-
-    def known_between(self, first: int, end: int) -> Iterator[Item]:
-        """The objects that are alive and have ids from `first` up to, not with, `end`."""
-        if end - first > len(self.items):
-            low, high = first.to_bytes(8, "big"), end.to_bytes(8, "big")
-            found: Iterable[Bond | None] = (
-                bond for key, bond in list(self.items.items()) if low <= key < high
-            )
-        else:
-            found = (self.items.get(each.to_bytes(8, "big")) for each in range(first, end))
-        for bond in found:
-            item = None if bond is None else bond()
-            if item is not None:
-                yield item
-
-    def _fill(self, item: Item, bond: Bond, record: bytes) -> None:
-        class_number, version, at = decode_header(record)
-        kind = self._kinds.get(class_number) or self._kind(class_number)
-        if kind.broken:
-            self._fill_broken(item, kind, record[at:])
-            return
-        state = self._load_state(record[at:])
-        if version == kind.version and not kind.by_class:
-            set_dict(item, state)
-            if IMMUTABLE.issuperset(map(type, state.values())):
-                return
-        elif version <= kind.version:
-            self._fill_by_class(item, bond, kind, version, state)
-        else:
-            raise NewerClass(
-                f"item {item.id} was written by version {version} of {kind.name}, this program "
-                f"has version {kind.version}: update the program",
-                version,
-            )
-        if not hide(item, bond):
-            self.watch.lend(item, bond)
-
-    def _fill_by_class(
-        self, item: Item, bond: Bond, kind: Kind, version: int, state: dict[str, Any]
-    ) -> None:
-        """Let its own ``__setstate__`` and ``upgrade`` set attributes, which is no change."""
-        set_bond(item, None)
-        try:
-            if kind.by_class:
-                setstate: Any = item
-                setstate.__setstate__(state)
-            else:
-                set_dict(item, state)
-            if version < kind.version:
-                item.upgrade(version)
-        finally:
-            set_bond(item, bond)
-
-    def _fill_broken(self, item: Item, kind: Kind, pickled: bytes) -> None:
-        try:
-            state = self._load_state(pickled)
-        except NotLoadable:
-            state = {}
-        set_dict(item, {**state, "_class": kind.name, "_problem": kind.broken})
-
-    def _dereference(self, reference: tuple[int, int]) -> Item:
-        ident, class_number = reference
-        key = ident.to_bytes(8, "big")
-        item = self.known(key)
-        if item is None:
-            kind = self.store.classes.kind(class_number, self.view)
-            item = _new(ghost_class(kind.cls))
-            self.register(key, item)
-        return item
-
-    def _dropper(self) -> Callable[[Any], None]:
-        items = self.items
-
-        def drop(bond: Bond) -> None:
-            if items.get(bond.key) is bond:
-                del items[bond.key]
-
-        return drop
-
     # Changing items
 
     def changing(self, item: Item, bond: Bond) -> None:
@@ -463,10 +263,6 @@ class Session:
             )
         return self.transaction
 
-    def dump(self, item: Item, state: dict[str, Any]) -> bytes:
-        """The pickle of an item's state, to be compared."""
-        return self.store.dump(item, state, self._refer_loaded)
-
     def check_outside(self) -> None:
         """Before a transaction begins: nothing may have changed in place outside one.
 
@@ -483,13 +279,6 @@ class Session:
                 "was: change it in `with store.transaction():`"
             )
 
-    def _refer_loaded(self, item: Item) -> tuple[int, int]:
-        """A reference for comparing; an item in no store stands for itself."""
-        bond = item._atop
-        if bond is None or bond.session.store is not self.store:
-            return -id(item), 0
-        return number(bond.key), 0
-
     # Snapshots
 
     def begin_snapshot(self) -> Snapshot:
@@ -503,8 +292,3 @@ class Session:
 
     def end_snapshot(self) -> None:
         self.snapshot = None
-
-
-def number(key: bytes) -> int:
-    """The id that a key of the table ``items`` stands for."""
-    return int.from_bytes(key, "big")

@@ -33,10 +33,11 @@ from atop.errors import (
 from atop.files import File, Writer
 from atop.index import Index
 from atop.item import Item, class_of, is_ghost
+from atop.objects import number
 from atop.pool import POOLS, Pool, pool_row
 from atop.records import Allowed, dump_state
 from atop.report import Report
-from atop.session import Session, number
+from atop.session import Session
 from atop.transaction import Transaction
 from atop.values import IMMUTABLE, unguarded
 from atop.verify import verify

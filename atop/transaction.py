@@ -35,11 +35,12 @@ from atop.item import (
     set_bond,
     set_dict,
 )
+from atop.objects import number
 from atop.records import (
     Entries,
     decode_entries,
 )
-from atop.session import Session, number
+from atop.session import Session
 from atop.values import IMMUTABLE
 from atop.watch import Before
 

@@ -22,9 +22,9 @@ from atop.engine.progress import Progress, silent
 from atop.errors import DamagedStore, StoreClosed, StoreFailed, TransactionError
 from atop.indexcheck import IndexCheck
 from atop.itemcheck import ItemCheck, Reader
+from atop.objects import number
 from atop.pool import POOLS, Pool
 from atop.report import Findings, Report
-from atop.session import number
 
 if TYPE_CHECKING:
     from atop.store import Store

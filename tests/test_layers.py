@@ -21,6 +21,7 @@ LAYERS = [
     {"item"},
     {"records", "watch"},
     {"classes", "index"},
+    {"objects"},
     {"session"},
     {"query", "batch"},
     {"transaction", "files"},
