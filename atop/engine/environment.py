@@ -217,3 +217,32 @@ def _check_config(folder: Path) -> None:
             f"{config} would change how Berkeley DB works: move it away, then open the store",
             str(config),
         )
+
+
+def check_touched(folder: Path, closed_at: int) -> None:
+    """Look for zeroed pages in tables that somebody has written to since the store was closed.
+
+    A zeroed page passes its checksum, and Berkeley DB may look around in it for ever.
+
+    :raises DamagedStore: naming the file and the page.
+    """
+    for name in (*TABLES, COMMITS):
+        path = folder / name
+        if path.stat().st_mtime_ns > closed_at:
+            page = _zeroed_page(path)
+            if page is not None:
+                raise DamagedStore(
+                    f"page {page} of {path} is zeroed: restore a backup with `atopdb restore`",
+                    str(path),
+                )
+
+
+def _zeroed_page(path: Path) -> int | None:
+    zeros = bytes(PAGE_BYTES)
+    number = 0
+    with path.open("rb") as file:
+        while page := file.read(PAGE_BYTES):
+            if page == zeros:
+                return number
+            number += 1
+    return None

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from atop.engine.base import ITEMS
 from atop.engine.bdb import BerkeleyEngine
-from atop.engine.environment import Environment, check_first_pages
+from atop.engine.environment import Environment, check_first_pages, check_touched
 from atop.engine.failures import translated
 from atop.engine.filefolder import FileFolder
 from atop.engine.log import sync_folder
@@ -101,6 +101,7 @@ class Folder:
         folder = self.path / "environment"
         if self._owner.closed_files is not None:
             check_lengths(folder, self._owner.closed_files)
+            check_touched(folder, self._owner.written_at)
         check_first_pages(folder, complete=(self.path / "FORMAT").exists())
 
     def _open(self, cache_bytes: int) -> BerkeleyEngine:

@@ -48,6 +48,11 @@ class Owner:
                     for name, length in closed.items())
         return closed if whole else None
 
+    @property
+    def written_at(self) -> int:
+        """When the note was written, in nanoseconds."""
+        return os.fstat(self.descriptor).st_mtime_ns
+
     def sign(self) -> None:
         """Write down who has the store, so that it counts as not closed; durable on return."""
         self._write({

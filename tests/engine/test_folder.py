@@ -828,3 +828,27 @@ def _checkpoints(folder: Folder) -> None:
             folder.engine.checkpoint()
     except StoreClosed:
         return
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("table", ["items", "index"])
+def test_a_zeroed_page_is_named_before_anybody_reads_it(
+    store: Path, table: str, read_only: bool
+) -> None:
+    path = store / "environment" / table
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(bytes(4096))
+    newer = (store / "owner").stat().st_mtime + 1
+    os.utime(path, (newer, newer))
+    for _ in range(2):
+        with pytest.raises(DamagedStore, match=f"page 3 of .*{table}.* restore"):
+            opened(store, read_only=read_only)
+
+
+def test_a_copied_store_opens(store: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.atop"
+    shutil.copytree(store, copy, copy_function=shutil.copyfile)
+    folder = opened(copy)
+    assert folder.engine.state.counts["items"] == 500
+    folder.close()
