@@ -102,9 +102,11 @@ class Transaction:
         """Roll back: everything is again as it was at the begin."""
         self._check_innermost()
         self._end()
-        if self.outer is None:
-            self.turn.release()
-        self._roll_back()
+        try:
+            if self.outer is None:
+                self.turn.release()
+        finally:
+            self._roll_back()
 
     def __enter__(self) -> Transaction:
         return self

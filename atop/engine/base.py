@@ -22,7 +22,6 @@ CATALOG = "catalog"
 TABLES = (CATALOG, INDEX, ITEMS)
 
 ID_BYTES = 8
-MAX_SERIAL = 2**63 - 1
 MAX_BYTES = 2**31 - 1
 
 Row = tuple[bytes, bytes]

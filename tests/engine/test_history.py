@@ -14,7 +14,6 @@ from atop.engine.base import (
     CATALOG,
     INDEX,
     ITEMS,
-    MAX_SERIAL,
     TABLES,
     BeforeImage,
     Changes,
@@ -32,6 +31,7 @@ from atop.engine.history import (
 from atop.errors import DamagedStore, SnapshotTooOld
 from tests.engine.steps import ROOT
 
+MAX_SERIAL = 2**63 - 1
 KEYS = st.binary(max_size=20)
 IMAGES = st.lists(
     st.tuples(KEYS, st.none() | st.binary(max_size=40), st.booleans()).filter(
