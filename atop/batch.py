@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from atop.classes import Broken
-from atop.engine.base import INDEX, ITEMS
+from atop.engine.base import INDEX, ITEMS, Range
 from atop.index import PoolPlan, check_unique, pool_keys
 from atop.item import Item, class_of, state_of
 from atop.records import PLAIN, PROTOCOL, decode_entries, decode_header, encode_record
@@ -53,7 +53,8 @@ class Batch:
         overlay = self._transaction.overlay
 
         def rows_with(entry: bytes) -> list[bytes]:
-            return [row for row, _ in overlay.scan(INDEX, entry, entry + b"\xff" * 9, 3)]
+            within = Range(entry, entry + b"\xff" * 9, limit=3)
+            return [row for row, _ in overlay.scan(INDEX, within)]
 
         plans = [plan for pool in self._plans.values() if pool.unique for plan in pool.plans]
         check_unique(plans, self._inserted, frozenset(self._removed), rows_with)

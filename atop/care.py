@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from atop.classes import ClassTable
 from atop.engine import compaction
 from atop.engine.backup import back_up, copy_back
-from atop.engine.base import INDEX, ITEMS
+from atop.engine.base import INDEX, ITEMS, Range
 from atop.engine.folder import FORMAT, Folder
 from atop.engine.present import Present
 from atop.engine.progress import Progress, silent
@@ -141,14 +141,14 @@ class _FileCheck:
 
     def check(self, folder: Folder) -> None:
         """Raise :class:`DamagedStore` for a file that is missing or has another size."""
-        low = b""
-        while rows := folder.engine.scan(ITEMS, low, None, _PAGE)[1]:
+        rest = Range(limit=_PAGE)
+        while rows := folder.engine.scan(ITEMS, rest)[1]:
             for key, record in rows:
                 number, _, at = decode_header(record)
                 kind = self._classes.kind(number, Present(folder.engine))
                 if issubclass(kind.cls, File):
                     self._check(folder.files.path(int.from_bytes(key, "big")), record[at:])
-            low = rows[-1][0] + b"\0"
+            rest = rest.after(rows[-1][0])
 
     def _check(self, path: Path, pickled: bytes) -> None:
         found = path.stat().st_size if path.exists() else None

@@ -9,7 +9,7 @@ import importlib
 import sys
 from typing import Any, NoReturn
 
-from atop.engine.base import CATALOG, View
+from atop.engine.base import CATALOG, Range, View
 from atop.errors import BrokenItem, DamagedStore
 from atop.item import Item, raw_dict, registry
 
@@ -79,7 +79,7 @@ class ClassTable:
         """The number that `cls` has in `view`, or the next free one; and whether it has it."""
         wanted = class_name(cls)
         last = 0
-        for key, row in view.scan(CATALOG, PREFIX, _END, 1 << 30):
+        for key, row in view.scan(CATALOG, Range(PREFIX, _END)):
             last = int.from_bytes(key[len(PREFIX) :], "big")
             if row.decode() == wanted:
                 return last, True

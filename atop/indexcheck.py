@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atop.engine.base import INDEX, ITEMS
+from atop.engine.base import INDEX, ITEMS, Range
 from atop.engine.progress import Progress
 from atop.errors import DamagedStore
 from atop.index import Index
@@ -41,14 +41,15 @@ class IndexCheck:
     def run(self, expected: int) -> int:
         """Look at every row, `expected` of them; answers how many there are."""
         rows = 0
-        low = previous = b""
-        while page := [row for row, _ in self._view.scan(INDEX, low, None, _PAGE)]:
+        previous = b""
+        rest = Range(limit=_PAGE)
+        while page := [row for row, _ in self._view.scan(INDEX, rest)]:
             self._check_order(previous, page)
             if self._prefixes:
                 self._check_unique(previous, page)
             rows += len(page)
             previous = page[-1]
-            low = previous + b"\0"
+            rest = rest.after(previous)
             self._progress("index", rows, max(rows, expected))
         if rows != self._items.entries - self._items.missing:
             self._find_extra()
@@ -75,13 +76,13 @@ class IndexCheck:
             previous = row
 
     def _find_extra(self) -> None:
-        low = b""
-        while page := [row for row, _ in self._view.scan(INDEX, low, None, _PAGE)]:
+        rest = Range(limit=_PAGE)
+        while page := [row for row, _ in self._view.scan(INDEX, rest)]:
             records = self._view.getmany(ITEMS, [row[-8:] for row in page])
             for row, record in zip(page, records, strict=True):
                 if not _belongs(row, record):
                     self._tell(row, gone=record is None)
-            low = page[-1] + b"\0"
+            rest = rest.after(page[-1])
 
     def _tell(self, row: bytes, *, gone: bool) -> None:
         ident = number(row[-8:])

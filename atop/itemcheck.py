@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atop.classes import Broken
-from atop.engine.base import INDEX, ITEMS, Row
+from atop.engine.base import INDEX, ITEMS, Range, Row
 from atop.engine.progress import Progress
 from atop.errors import DamagedStore, NewerClass, NotLoadable, StoreFailed
 from atop.files import File
@@ -58,10 +58,10 @@ class ItemCheck:
 
     def run(self, expected: int) -> None:
         """Look at every item; `expected` is how many there should be."""
-        low = b""
-        while rows := self._reader.view.scan(ITEMS, low, None, _PAGE):
+        rest = Range(limit=_PAGE)
+        while rows := self._reader.view.scan(ITEMS, rest):
             self._page(rows)
-            low = rows[-1][0] + b"\0"
+            rest = rest.after(rows[-1][0])
             self._progress("items", self.items, max(self.items, expected))
         for problem, count in self._broken.items():
             self._findings.note(f"{count:,} items could not be looked into: {problem}")

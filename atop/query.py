@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from atop.engine.base import Range
 from atop.errors import IndexKeyError
 from atop.index import Plan, key_of
 from atop.keys import Key, encode, encode_prefix
@@ -131,28 +132,22 @@ class Query(Sequence[Any]):
             return self._slice(at)
         place = at if at >= 0 else at + len(self)
         limited = self._stop is not None and self._start + place >= self._stop
-        found = [] if place < 0 or limited else self._page(self._start + place, 1)
+        found = [] if place < 0 or limited else self._rows(self._range(self._start + place, 1))[1]
         if not found:
             raise IndexError(f"row {at} of a query that has {len(self)}")
         return found[0]
 
     def __iter__(self) -> Iterator[Any]:
-        low, high, skip = self._bounds.low, self._bounds.high, self._start
-        left = None if self._stop is None else self._stop - self._start
-        size = FIRST_PAGE
+        left = MAX_ROWS if self._stop is None else self._stop - self._start
+        rest = self._range(self._start, min(FIRST_PAGE, left))
         seen = self._seen()
-        while left is None or left > 0:
-            limit = size if left is None else min(size, left)
-            keys, page = self._rows(low, high, limit, skip)
+        while left > 0:
+            keys, page = self._rows(rest)
             yield from page if seen is None else _unseen(keys, page, seen)
-            if len(keys) < limit:
+            left -= len(keys)
+            if len(keys) < rest.limit or not left:
                 return
-            if self._backwards:
-                high = keys[-1]
-            else:
-                low = keys[-1] + b"\0"
-            left = None if left is None else left - len(keys)
-            skip, size = 0, min(2 * size, PAGE)
+            rest = rest.after(keys[-1])._replace(limit=min(2 * rest.limit, PAGE, left))
 
     def __reversed__(self) -> Iterator[Any]:
         return iter(self._slice(slice(None, None, -1)))
@@ -203,19 +198,17 @@ class Query(Sequence[Any]):
         """`count` rows of the whole range, as rows of this query."""
         return max(0, min(count, count if self._stop is None else self._stop) - self._start)
 
-    def _page(self, skip: int, limit: int) -> list[Any]:
-        return self._rows(self._bounds.low, self._bounds.high, limit, skip)[1]
+    def _range(self, skip: int, limit: int) -> Range:
+        return Range(self._bounds.low, self._bounds.high, limit, skip, self._backwards)
 
-    def _rows(
-        self, low: bytes, high: bytes, limit: int, skip: int
-    ) -> tuple[list[bytes], list[Any]]:
+    def _rows(self, within: Range) -> tuple[list[bytes], list[Any]]:
         """Keys of the table, and what is shown for them."""
         session = self._session()
-        if low >= high or limit <= 0 or skip > MAX_ROWS:
+        if within.empty or within.skip > MAX_ROWS:
             return [], []
         if self._shows == "items":
-            return session.page(low, high, limit, skip, self._backwards)
-        keys = [row for row, _ in session.scan_index(low, high, limit, skip, self._backwards)]
+            return session.page(within)
+        keys = [row for row, _ in session.scan_index(within)]
         prefix = self._bounds.plan.prefix
         if self._shows == "ids":
             return keys, [number(key[-8:]) for key in keys]

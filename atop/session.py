@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
-from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Row, View, suffix
+from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Range, Row, View, suffix
 from atop.engine.present import Present, Snapshot
 from atop.errors import (
     DamagedStore,
@@ -120,13 +120,9 @@ class Session(Objects):
                 return None
         return item
 
-    def page(
-        self, low: bytes, high: bytes, limit: int, skip: int, reverse: bool
-    ) -> tuple[list[bytes], list[Item]]:
+    def page(self, within: Range) -> tuple[list[bytes], list[Item]]:
         """A page of an index: its keys, and their items."""
-        rows: list[JoinedRow] = self.read(
-            lambda view: view.join(low, high, limit, skip, reverse, self.items)
-        )
+        rows: list[JoinedRow] = self.read(lambda view: view.join(within, self.items))
         build = self.build
         return [key for key, _ in rows], [
             self._joined(key) if record is None else build(key[-ID_BYTES:], record)
@@ -146,18 +142,14 @@ class Session(Objects):
             )
         return item
 
-    def scan_items(self, low: bytes, limit: int) -> list[Row]:
-        """A page of all items' records by id, from `low` on."""
-        rows: list[Row] = self.read(lambda view: view.scan(ITEMS, low, None, limit))
+    def scan_items(self, within: Range) -> list[Row]:
+        """A page of all items' records by id."""
+        rows: list[Row] = self.read(lambda view: view.scan(ITEMS, within))
         return rows
 
-    def scan_index(
-        self, low: bytes, high: bytes, limit: int, skip: int, reverse: bool
-    ) -> list[Row]:
+    def scan_index(self, within: Range) -> list[Row]:
         """A page of index rows."""
-        rows: list[Row] = self.read(
-            lambda view: view.scan(INDEX, low, high, limit, skip, reverse)
-        )
+        rows: list[Row] = self.read(lambda view: view.scan(INDEX, within))
         return rows
 
     def count(self, low: bytes, high: bytes) -> int:
@@ -203,7 +195,7 @@ class Session(Objects):
 
     def scan_catalog(self, low: bytes, high: bytes) -> list[Row]:
         """Rows of the table ``catalog``."""
-        rows: list[Row] = self.read(lambda view: view.scan(CATALOG, low, high, 1 << 30))
+        rows: list[Row] = self.read(lambda view: view.scan(CATALOG, Range(low, high)))
         return rows
 
     def bond(self, item: Item) -> Bond:

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from atop import care
 from atop.care import Compacted, Stats
 from atop.classes import ClassTable
-from atop.engine.base import Engine
+from atop.engine.base import Engine, Range
 from atop.engine.filefolder import FileFolder
 from atop.engine.folder import Folder, open_folder
 from atop.engine.memory import MemoryEngine
@@ -192,15 +192,15 @@ class Store:
     def items(self, cls: type[Item] | None = None) -> Iterator[Any]:
         """Every item, or every one of class `cls`, by id."""
         session = self.session()
-        low = b""
-        while rows := session.scan_items(low, 500):
+        rest = Range(limit=500)
+        while rows := session.scan_items(rest):
             for key, record in rows:
                 item = session.known(key)
                 if item is None:
                     item = session.build(key, record)
                 if cls is None or isinstance(item, cls):
                     yield item
-            low = rows[-1][0] + b"\0"
+            rest = rest.after(rows[-1][0])
 
     def __len__(self) -> int:
         return self.session().count_items()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atop.classes import PREFIX as CLASSES
-from atop.engine.base import CATALOG, INDEX, ITEMS, TABLES, State, View
+from atop.engine.base import CATALOG, INDEX, ITEMS, TABLES, Range, State, View
 from atop.engine.bdb import BerkeleyEngine
 from atop.engine.environment import COMMITS
 from atop.engine.folder import Folder
@@ -123,7 +123,7 @@ class _Verification:
         found = {
             ITEMS: self._items.items,
             INDEX: self._entries,
-            CATALOG: len(view.scan(CATALOG, None, None, 1 << 30)),
+            CATALOG: len(view.scan(CATALOG, Range())),
         }
         for name, rows in found.items():
             if rows != state.counts[name]:
@@ -146,7 +146,7 @@ class _Verification:
     def _catalog(self, view: View, pools: dict[int, Pool]) -> None:
         """Names of pools lead to pools, and pools with a name are found by it."""
         named = {pool.name: ident for ident, pool in pools.items() if pool.name is not None}
-        for key, value in view.scan(CATALOG, None, None, 1 << 30):
+        for key, value in view.scan(CATALOG, Range()):
             if key.startswith(POOLS):
                 name = key[len(POOLS) :].decode("utf-8", "surrogatepass")
                 if named.get(name) == number(value):

@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from atop import File, Pool, Store
-from atop.engine.base import CATALOG, INDEX, ITEMS, TABLES
+from atop.engine.base import CATALOG, INDEX, ITEMS, TABLES, Range
 from atop.index import pool_keys
 from atop.records import decode_entries, decode_header
 
 
 def check_store(store: Store) -> None:
     """Fail if `store` is not whole: rows and counts, records and index, pools, classes, files."""
-    tables = {name: dict(store.engine.scan(name, None, None, 1 << 30)[1]) for name in TABLES}
+    tables = {name: dict(store.engine.scan(name, Range())[1]) for name in TABLES}
     counts = store.engine.state.counts
     lengths = {name: len(rows) for name, rows in tables.items()}
     assert lengths == counts, "the counts are not those of the rows"

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from atop import Item, Store
+from atop.engine.base import Range
 from atop.errors import NotLoadable, NotStorable
 from atop.records import Allowed, loader
 from tests.conftest import elsewhere, stored
@@ -150,7 +151,7 @@ def test_what_could_not_be_loaded_again_is_refused(
 ) -> None:
     with memory.transaction():
         item = memory.add(Thing(good=1, held=[]))
-    record = memory.engine.scan("items", None, None, 9)[1]
+    record = memory.engine.scan("items", Range())[1]
     with pytest.raises(NotStorable, match=r"(bad|held).*Thing \d|Thing \d.*nested") as caught:
         with memory.transaction():
             if how == "added":
@@ -160,7 +161,7 @@ def test_what_could_not_be_loaded_again_is_refused(
             else:
                 item.held.append(make())
     assert isinstance(caught.value.item, Thing)
-    assert memory.engine.scan("items", None, None, 9)[1] == record
+    assert memory.engine.scan("items", Range())[1] == record
     assert vars(item) == {"good": 1, "held": []}
     with memory.transaction():
         item.good = 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from atop import File, Index, Item, Store
-from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, next_state
+from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Range, next_state
 from atop.errors import TransactionError
 from atop.report import KEPT, Report
 
@@ -51,7 +51,7 @@ def fill(store: Store) -> None:
 
 
 def rows(store: Store, table: str) -> list[tuple[bytes, bytes]]:
-    return store.engine.scan(table, None, None, 1 << 30)[1]
+    return store.engine.scan(table, Range())[1]
 
 
 def change(store: Store, table: str, key: bytes, value: bytes | None, more: int = 0) -> None:

@@ -12,6 +12,7 @@ import click
 from atop.cli.items import row_of
 from atop.cli.opening import reading, store_argument
 from atop.cli.output import format_option, plain, print_json, print_pairs, print_rows, print_table
+from atop.engine.base import Range
 from atop.files import File
 from atop.records import decode_header
 from atop.store import Store
@@ -88,13 +89,13 @@ def get(store: Path, ident: int, form: str) -> None:
 
 def _files(store: Store) -> Iterator[dict[str, Any]]:
     session = store.session()
-    low = b""
-    while rows := session.scan_items(low, 500):
+    rest = Range(limit=500)
+    while rows := session.scan_items(rest):
         for key, record in rows:
             kind = store.classes.kind(decode_header(record)[0], session.view)
             if issubclass(kind.cls, File):
                 yield row_of(store, int.from_bytes(key, "big"))
-        low = rows[-1][0] + b"\0"
+        rest = rest.after(rows[-1][0])
 
 
 def _described(index: Any) -> str:

@@ -3,8 +3,6 @@
 An engine is a transactional, ordered map of bytes to bytes in a few named tables. It knows
 nothing of items. Each read is atomic in itself and comes with the serial of the last commit that
 it saw, so that a caller who needs several reads of one moment can tell whether they are.
-
-A key range is half open: ``low <= key < high``, ``None`` for no bound.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, overload
+from typing import NamedTuple, Protocol, overload
 
 ITEMS = "items"
 INDEX = "index"
@@ -23,11 +21,38 @@ TABLES = (CATALOG, INDEX, ITEMS)
 
 ID_BYTES = 8
 MAX_BYTES = 2**31 - 1
+ALL = 1 << 30
 
 Row = tuple[bytes, bytes]
 JoinedRow = tuple[bytes, bytes | None]
 Difference = tuple[bytes, bytes | None, bool]
 BeforeImage = tuple[bytes, bytes | None, bool]
+
+
+class Range(NamedTuple):
+    """Which rows of a table to read: at most `limit` of those with ``low <= key < high``.
+
+    ``None`` is no bound. The first `skip` rows are left out; with `reverse` the first is the one
+    with the highest key. Both are for the table ``INDEX`` alone.
+    """
+
+    low: bytes | None = None
+    high: bytes | None = None
+    limit: int = ALL
+    skip: int = 0
+    reverse: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether no table can have a row in it."""
+        low, high, limit, _, _ = self
+        return limit <= 0 or (low is not None and high is not None and low >= high)
+
+    def after(self, key: bytes) -> Range:
+        """Where to read on, in the same order, when `key` was the last one read."""
+        if self.reverse:
+            return Range(self.low, key, self.limit, 0, True)
+        return Range(key + b"\0", self.high, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,29 +150,13 @@ class View(Protocol):
     def getmany(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of `keys`, in their order."""
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> list[Row]:
-        """At most `limit` rows of the range, after the first `skip`; from its end if `reverse`."""
+    def scan(self, table: str, within: Range) -> list[Row]:
+        """The rows `within` the range, in its order."""
 
     def count(self, low: bytes | None, high: bytes | None) -> int:
-        """How many keys of ``INDEX`` are in the range."""
+        """How many keys of ``INDEX`` are in ``low <= key < high``; ``None`` is no bound."""
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> list[JoinedRow]:
+    def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         """A scan of ``INDEX``, each key with the record of the item that it ends in.
 
         The record is ``None`` for an item whose id is `known`: nobody needs it.
@@ -198,15 +207,7 @@ class Engine(ABC):
         """See :meth:`View.getmany`."""
 
     @abstractmethod
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> tuple[int, list[Row]]:
+    def scan(self, table: str, within: Range) -> tuple[int, list[Row]]:
         """See :meth:`View.scan`."""
 
     @abstractmethod
@@ -214,15 +215,7 @@ class Engine(ABC):
         """See :meth:`View.count`."""
 
     @abstractmethod
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> tuple[int, list[JoinedRow]]:
+    def join(self, within: Range, known: Container[bytes]) -> tuple[int, list[JoinedRow]]:
         """See :meth:`View.join`."""
 
     @abstractmethod

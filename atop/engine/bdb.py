@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 from berkeleydb import db
 
 from atop.engine import history
-from atop.engine.base import Commit, Delta, Difference, Engine, JoinedRow, Row, State
+from atop.engine.base import Commit, Delta, Difference, Engine, JoinedRow, Range, Row, State
 from atop.engine.environment import Environment
 from atop.engine.failures import TROUBLE, explain, translated
 from atop.engine.log import LogSync
@@ -88,27 +88,11 @@ class BerkeleyEngine(Engine):
     def count(self, low: bytes | None, high: bytes | None) -> tuple[int, int]:
         return self._read(self.tables.count, low, high)
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> tuple[int, list[Row]]:
-        return self._read(self.tables.scan, table, low, high, limit, skip, reverse)
+    def scan(self, table: str, within: Range) -> tuple[int, list[Row]]:
+        return self._read(self.tables.scan, table, within)
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> tuple[int, list[JoinedRow]]:
-        return self._read(self.tables.join, low, high, limit, skip, reverse, known)
+    def join(self, within: Range, known: Container[bytes]) -> tuple[int, list[JoinedRow]]:
+        return self._read(self.tables.join, within, known)
 
     def commits(self, since: int) -> list[Delta]:
         rows = self._read(lambda: self.tables.commits(since, self._last.serial))[1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from berkeleydb import db
 
-from atop.engine.base import INDEX, ITEMS
+from atop.engine.base import INDEX, ITEMS, Range
 from atop.engine.bdb import BerkeleyEngine
 from atop.engine.environment import COMMITS
 from atop.engine.progress import Progress
@@ -85,11 +85,11 @@ class _Compaction:
             self._engine.check()
             if self._table.stat()["over_pg"]:
                 return True
-        low = b""
-        while rows := self._engine.scan(INDEX, low, None, _STEP)[1]:
+        rest = Range(limit=_STEP)
+        while rows := self._engine.scan(INDEX, rest)[1]:
             if any(len(key) > MAX_KEY_BYTES for key, _ in rows):
                 return True
-            low = rows[-1][0] + b"\0"
+            rest = rest.after(rows[-1][0])
         return False
 
     def _large_keys_since(self) -> bool:

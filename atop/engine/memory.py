@@ -7,7 +7,17 @@ from collections import deque
 from collections.abc import Container, Mapping, Sequence
 
 from atop.engine import history
-from atop.engine.base import BeforeImage, Commit, Delta, Difference, Engine, JoinedRow, Row, State
+from atop.engine.base import (
+    BeforeImage,
+    Commit,
+    Delta,
+    Difference,
+    Engine,
+    JoinedRow,
+    Range,
+    Row,
+    State,
+)
 from atop.engine.overlay import Nothing, Overlay
 from atop.engine.turn import TurnLock
 from atop.errors import DamagedStore, SnapshotTooOld, StoreClosed
@@ -44,29 +54,13 @@ class MemoryEngine(Engine):
         with self._latch:
             return self.state.serial, self._tables.count(low, high)
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> tuple[int, list[Row]]:
+    def scan(self, table: str, within: Range) -> tuple[int, list[Row]]:
         with self._latch:
-            return self.state.serial, self._tables.scan(table, low, high, limit, skip, reverse)
+            return self.state.serial, self._tables.scan(table, within)
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> tuple[int, list[JoinedRow]]:
+    def join(self, within: Range, known: Container[bytes]) -> tuple[int, list[JoinedRow]]:
         with self._latch:
-            return self.state.serial, self._tables.join(low, high, limit, skip, reverse, known)
+            return self.state.serial, self._tables.join(within, known)
 
     def commits(self, since: int) -> list[Delta]:
         with self._latch:

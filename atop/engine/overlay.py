@@ -16,6 +16,7 @@ from atop.engine.base import (
     Changes,
     Delta,
     JoinedRow,
+    Range,
     Row,
     View,
     join_rows,
@@ -94,84 +95,66 @@ class Overlay:
     def count(self, low: bytes | None, high: bytes | None) -> int:
         return self.below.count(low, high) + self.tables[INDEX].effect(low, high)
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> list[Row]:
-        if next(self.tables[table].walk(low, high), None) is None:
-            return self.below.scan(table, low, high, limit, skip, reverse)
-        if reverse:
-            stop = max(0, self.count(low, high) - skip)
-            start = max(0, stop - limit)
-            return self.scan(table, low, high, stop - start, start)[::-1]
-        if not skip:
-            return self._merged(table, low, high, limit)
-        return self._skipped(table, low, high, limit, skip)
+    def scan(self, table: str, within: Range) -> list[Row]:
+        if next(self.tables[table].walk(within.low, within.high), None) is None:
+            return self.below.scan(table, within)
+        if within.reverse:
+            return self.scan(table, self._forwards(within))[::-1]
+        return self._skipped(table, within) if within.skip else self._merged(table, within)
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> list[JoinedRow]:
-        rows = self.scan(INDEX, low, high, limit, skip, reverse)
+    def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
+        rows = self.scan(INDEX, within)
         return join_rows(rows, known, lambda ids: self.getmany(ITEMS, ids))
 
-    def _merged(
-        self, table: str, low: bytes | None, high: bytes | None, limit: int, skip: int = 0
-    ) -> list[Row]:
+    def _forwards(self, within: Range) -> Range:
+        """The same rows, counted from the other end."""
+        stop = max(0, self.count(within.low, within.high) - within.skip)
+        start = max(0, stop - within.limit)
+        return Range(within.low, within.high, stop - start, start)
+
+    def _merged(self, table: str, within: Range) -> list[Row]:
         rows: list[Row] = []
-        while len(rows) < limit:
-            wanted = limit - len(rows)
-            page = self.below.scan(table, low, high, wanted, skip)
-            more = len(page) == wanted
-            end = page[-1][0] + b"\0" if more else high
-            rows += self._blend(table, page, page[0][0] if skip and page else low, end, wanted)
+        while within.limit > 0:
+            page = self.below.scan(table, within)
+            more = len(page) == within.limit
+            low = page[0][0] if within.skip and page else within.low
+            end = page[-1][0] + b"\0" if more else within.high
+            blend = self._blend(table, page, Range(low, end, within.limit))
+            rows += blend
             if not more:
                 break
-            low, skip = end, 0
+            within = Range(end, within.high, within.limit - len(blend))
         return rows
 
-    def _blend(
-        self, table: str, page: list[Row], low: bytes | None, high: bytes | None, limit: int
-    ) -> list[Row]:
+    def _blend(self, table: str, page: list[Row], within: Range) -> list[Row]:
         rows: dict[bytes, bytes] = dict(page)
         shown = 0
-        for key, value in self.tables[table].walk(low, high):
+        for key, value in self.tables[table].walk(within.low, within.high):
             if value is None:
                 rows.pop(key, None)
             else:
                 rows[key] = value
                 shown += 1
-                if shown == limit:
+                if shown == within.limit:
                     break
-        return sorted(rows.items())[:limit]
+        return sorted(rows.items())[: within.limit]
 
-    def _skipped(
-        self, table: str, low: bytes | None, high: bytes | None, limit: int, skip: int
-    ) -> list[Row]:
+    def _skipped(self, table: str, within: Range) -> list[Row]:
         """Find the last difference that at most `skip` rows stand before, and go on from there."""
+        low, high, limit, skip, _ = within
         keys = self.tables[table].keys(low, high)
         at = _last(len(keys), lambda number: self.count(low, keys[number]) <= skip)
         if at < 0:
-            return self._merged(table, low, high, limit, skip)
+            return self._merged(table, within)
         key = keys[at]
         rest = skip - self.count(low, key)
-        after = key + b"\0"
+        after = within.after(key)
         value = self.tables[table].entries[key][0]
         if value is None:
-            return self._merged(table, after, high, limit, rest)
+            return self._merged(table, after._replace(skip=rest))
         if rest:
-            return self._merged(table, after, high, limit, rest - 1)
-        return [(key, value), *self._merged(table, after, high, limit - 1)][:limit]
+            return self._merged(table, after._replace(skip=rest - 1))
+        return [(key, value), *self._merged(table, after._replace(limit=limit - 1))][:limit]
 
 
 def _last(count: int, holds: Callable[[int], bool]) -> int:
@@ -198,24 +181,8 @@ class Nothing:
     def count(self, low: bytes | None, high: bytes | None) -> int:
         return 0
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> list[Row]:
+    def scan(self, table: str, within: Range) -> list[Row]:
         return []
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> list[JoinedRow]:
+    def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
-from atop.engine.base import Engine, JoinedRow, Row
+from atop.engine.base import Engine, JoinedRow, Range, Row
 from atop.engine.overlay import Overlay
 
 T = TypeVar("T")
@@ -30,27 +30,11 @@ class Present:
     def count(self, low: bytes | None, high: bytes | None) -> int:
         return self._seen(self._engine.count(low, high))
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> list[Row]:
-        return self._seen(self._engine.scan(table, low, high, limit, skip, reverse))
+    def scan(self, table: str, within: Range) -> list[Row]:
+        return self._seen(self._engine.scan(table, within))
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> list[JoinedRow]:
-        return self._seen(self._engine.join(low, high, limit, skip, reverse, known))
+    def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
+        return self._seen(self._engine.join(within, known))
 
     def _seen(self, answer: tuple[int, T]) -> T:
         self.serial = max(self.serial, answer[0])
@@ -80,27 +64,11 @@ class Snapshot:
     def count(self, low: bytes | None, high: bytes | None) -> int:
         return self._stable(lambda: self._overlay.count(low, high))
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> list[Row]:
-        return self._stable(lambda: self._overlay.scan(table, low, high, limit, skip, reverse))
+    def scan(self, table: str, within: Range) -> list[Row]:
+        return self._stable(lambda: self._overlay.scan(table, within))
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> list[JoinedRow]:
-        return self._stable(lambda: self._overlay.join(low, high, limit, skip, reverse, known))
+    def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
+        return self._stable(lambda: self._overlay.join(within, known))
 
     def _stable(self, read: Callable[[], T]) -> T:
         while True:

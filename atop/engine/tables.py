@@ -22,6 +22,7 @@ from atop.engine.base import (
     Commit,
     Difference,
     JoinedRow,
+    Range,
     Row,
     State,
     join_rows,
@@ -55,31 +56,15 @@ class Tables:
     def count(self, low: bytes | None, high: bytes | None) -> int:
         return _walk(self._handles[INDEX].cursor(), _count, low, high)
 
-    def scan(
-        self,
-        table: str,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int = 0,
-        reverse: bool = False,
-    ) -> list[Row]:
-        assert not skip or table == INDEX, "only the index has record numbers"
-        if limit <= 0 or (low is not None and high is not None and low >= high):
+    def scan(self, table: str, within: Range) -> list[Row]:
+        assert not within.skip or table == INDEX, "only the index has record numbers"
+        if within.empty:
             return []
-        way = _backwards if reverse else _forwards
-        return _walk(self._handles[table].cursor(), way, low, high, limit, skip)
+        way = _backwards if within.reverse else _forwards
+        return _walk(self._handles[table].cursor(), way, within)
 
-    def join(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        limit: int,
-        skip: int,
-        reverse: bool,
-        known: Container[bytes],
-    ) -> list[JoinedRow]:
-        rows = self.scan(INDEX, low, high, limit, skip, reverse)
+    def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
+        rows = self.scan(INDEX, within)
         return join_rows(rows, known, lambda ids: self.getmany(ITEMS, ids))
 
     def write(self, txn: Any, changes: TableChanges) -> Images:
@@ -136,7 +121,7 @@ class Tables:
     def commits(self, since: int, last: int) -> list[tuple[int, bytes]]:
         """The rows, with their serials, of the commits after `since` up to `last`."""
         first = (since + 1).to_bytes(8, "big")
-        rows = self.scan(COMMITS, first, None, last - since)
+        rows = self.scan(COMMITS, Range(low=first, limit=last - since))
         return [(int.from_bytes(key, "big"), row) for key, row in rows]
 
 
@@ -196,9 +181,8 @@ def _rank(cursor: Any, key: bytes | None) -> int:
     return int(cursor.get_recno()) if cursor.last() else 0
 
 
-def _forwards(
-    cursor: Any, low: bytes | None, high: bytes | None, limit: int, skip: int
-) -> list[Row]:
+def _forwards(cursor: Any, within: Range) -> list[Row]:
+    low, high, limit, skip, _ = within
     row = cursor.first() if low is None else cursor.set_range(low)
     if row and skip > 0:
         row = cursor.set_recno(cursor.get_recno() + skip)
@@ -206,9 +190,8 @@ def _forwards(
     return list(rows if high is None else takewhile(lambda row: row[0] < high, rows))
 
 
-def _backwards(
-    cursor: Any, low: bytes | None, high: bytes | None, limit: int, skip: int
-) -> list[Row]:
+def _backwards(cursor: Any, within: Range) -> list[Row]:
+    low, high, limit, skip, _ = within
     found = None if high is None else cursor.set_range(high)
     row = cursor.prev() if found else cursor.last()
     if row and skip > 0:

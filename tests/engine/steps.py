@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from atop.engine.base import INDEX, ITEMS, Commit, Engine, Row, State, Turn, next_state
+from atop.engine.base import INDEX, ITEMS, Commit, Engine, Range, Row, State, Turn, next_state
 from atop.engine.folder import Folder, open_folder
 from atop.engine.overlay import Overlay
 from atop.engine.present import Present
@@ -72,7 +72,7 @@ def fill(engine: Engine, numbers: Iterable[int]) -> None:
 
 
 def rows(engine: Engine, table: str = INDEX) -> list[Row]:
-    return engine.scan(table, None, None, 10**6)[1]
+    return engine.scan(table, Range())[1]
 
 
 def in_thread(call: Callable[[], object]) -> object:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from atop.engine import log
-from atop.engine.base import INDEX, ITEMS, Commit, next_state
+from atop.engine.base import INDEX, ITEMS, Commit, Range, next_state
 from atop.engine.folder import Folder
 from atop.engine.overlay import Overlay
 from atop.engine.present import Present, Snapshot
@@ -216,7 +216,7 @@ def test_logs_stay_under_128_mb_however_much_is_written(folder: Folder) -> None:
 
     def read() -> None:
         while not stop.is_set():
-            found = len(engine.scan(INDEX, None, None, 1000)[1])
+            found = len(engine.scan(INDEX, Range())[1])
             if found != 100:
                 wrong.append(found)
 

@@ -12,7 +12,17 @@ from itertools import product
 import pytest
 
 from atop.engine import history
-from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Delta, Difference, Engine, next_state
+from atop.engine.base import (
+    CATALOG,
+    INDEX,
+    ITEMS,
+    Commit,
+    Delta,
+    Difference,
+    Engine,
+    Range,
+    next_state,
+)
 from atop.engine.present import Snapshot
 from atop.errors import DamagedStore, SnapshotTooOld, StoreBusy, StoreClosed
 from tests.engine.steps import (
@@ -32,10 +42,10 @@ KEYS = [index_key(f"k{number:06}", number) for number in range(10)]
 
 def test_a_new_store_is_empty(engine: Engine) -> None:
     assert engine.get(ITEMS, ident(1)) == (0, None)
-    assert engine.scan(INDEX, None, None, 10) == (0, [])
-    assert engine.scan(INDEX, None, None, 10, 3, True) == (0, [])
+    assert engine.scan(INDEX, Range()) == (0, [])
+    assert engine.scan(INDEX, Range(limit=10, skip=3, reverse=True)) == (0, [])
     assert engine.count(None, None) == (0, 0)
-    assert engine.join(None, None, 10, 0, False, ()) == (0, [])
+    assert engine.join(Range(), ()) == (0, [])
     assert engine.commits(0) == []
     assert (engine.state.serial, engine.state.next_id) == (0, 1)
     assert engine.state.counts == {CATALOG: 0, INDEX: 0, ITEMS: 0}
@@ -46,9 +56,9 @@ def test_every_read_tells_the_serial_at_which_it_holds(engine: Engine) -> None:
     put(engine, {(CATALOG, b"x"): b"1"})
     assert engine.get(CATALOG, b"x") == (2, b"1")
     assert engine.getmany(ITEMS, [ident(0)])[0] == 2
-    assert engine.scan(INDEX, None, None, 1)[0] == 2
+    assert engine.scan(INDEX, Range(limit=1))[0] == 2
     assert engine.count(None, None)[0] == 2
-    assert engine.join(None, None, 1, 0, False, ())[0] == 2
+    assert engine.join(Range(limit=1), ())[0] == 2
 
 
 def test_getmany_keeps_the_order_and_tells_what_is_missing(engine: Engine) -> None:
@@ -76,16 +86,16 @@ def test_ranges_are_half_open_and_pages_cut_at_every_edge(engine: Engine) -> Non
         assert engine.count(low, high)[1] == len(expected), f"count of {low!r} to {high!r}"
         for limit, skip, reverse in product((0, 1, 3, 100), (0, 1, 9, 10, 11), (False, True)):
             page = (expected[::-1] if reverse else expected)[skip : skip + limit]
-            found = engine.scan(INDEX, low, high, limit, skip, reverse)[1]
-            assert found == page, f"{low!r} to {high!r}, {limit=} {skip=} {reverse=}"
+            within = Range(low, high, limit, skip, reverse)
+            assert engine.scan(INDEX, within)[1] == page, within
 
 
 def test_a_join_brings_the_items_that_are_not_known(engine: Engine) -> None:
     fill(engine, range(5))
     put(engine, {}, [(ITEMS, ident(3))])
-    joined = engine.join(KEYS[1], None, 3, 0, False, {ident(2)})[1]
+    joined = engine.join(Range(low=KEYS[1], limit=3), {ident(2)})[1]
     assert joined == [(KEYS[1], b"item 1"), (KEYS[2], None), (KEYS[3], None)]
-    backwards = engine.join(None, None, 2, 1, True, ())[1]
+    backwards = engine.join(Range(limit=2, skip=1, reverse=True), ())[1]
     assert backwards == [(KEYS[3], None), (KEYS[2], b"item 2")]
 
 
@@ -102,7 +112,7 @@ def test_a_join_asks_once_for_each_item_whether_it_is_known(engine: Engine) -> N
             return new and key == ident(1)
 
     fill(engine, range(3))
-    joined = engine.join(None, None, 10, 0, False, Forgetful())[1]
+    joined = engine.join(Range(), Forgetful())[1]
     assert joined == [(KEYS[0], b"item 0"), (KEYS[1], None), (KEYS[2], b"item 2")]
 
 
@@ -293,10 +303,11 @@ def test_a_snapshot_sees_its_moment_whatever_is_committed(engine: Engine) -> Non
     snapshot = Snapshot(engine)
     put(engine, {(ITEMS, ident(1)): b"new"}, [(INDEX, KEYS[0])])
     put(engine, {(INDEX, index_key("k000004x", 4)): b""}, [(INDEX, KEYS[9]), (ITEMS, ident(9))])
-    assert snapshot.scan(INDEX, None, None, 100) == [(key, b"") for key in KEYS]
+    assert snapshot.scan(INDEX, Range()) == [(key, b"") for key in KEYS]
     assert snapshot.count(KEYS[2], None) == 8
     assert snapshot.getmany(ITEMS, [ident(1), ident(9)]) == [b"item 1", b"item 9"]
-    assert snapshot.scan(INDEX, None, None, 2, 1, True) == [(KEYS[8], b""), (KEYS[7], b"")]
+    backwards = snapshot.scan(INDEX, Range(limit=2, skip=1, reverse=True))
+    assert backwards == [(KEYS[8], b""), (KEYS[7], b"")]
 
 
 def test_a_snapshot_that_fell_behind_is_refused(
@@ -339,9 +350,9 @@ def test_after_close_every_call_says_so(engine: Engine) -> None:
         lambda: engine.state,
         lambda: engine.get(ITEMS, b"a"),
         lambda: engine.getmany(ITEMS, [b"a"]),
-        lambda: engine.scan(INDEX, None, None, 1),
+        lambda: engine.scan(INDEX, Range(limit=1)),
         lambda: engine.count(None, None),
-        lambda: engine.join(None, None, 1, 0, False, ()),
+        lambda: engine.join(Range(limit=1), ()),
         lambda: engine.commits(0),
         lambda: engine.writer(0),
     ):
@@ -375,9 +386,9 @@ def test_threads_read_whole_commits_while_one_writes(engine: Engine) -> None:
 
     def read() -> None:
         while not stop.is_set():
-            serial, found = engine.scan(INDEX, None, None, 100)
+            serial, found = engine.scan(INDEX, Range())
             snapshot = Snapshot(engine)
-            counts = {snapshot.count(None, None), len(snapshot.scan(INDEX, None, None, 99, 1)) + 1}
+            counts = {snapshot.count(None, None), len(snapshot.scan(INDEX, Range(skip=1))) + 1}
             if len(found) != 50 or counts != {50} or snapshot.state.serial < serial:
                 wrong.append((serial, len(found), counts))
 

@@ -20,7 +20,7 @@ import pytest
 from berkeleydb import db
 
 from atop.engine import log, tables
-from atop.engine.base import INDEX, ITEMS
+from atop.engine.base import INDEX, ITEMS, Range
 from atop.engine.folder import Folder
 from atop.errors import (
     DamagedStore,
@@ -685,7 +685,7 @@ def test_after_a_failed_sync_the_store_says_so_until_it_is_opened_again(
     assert turn.applied, "it is in, only not for certain on disk"
     for call in (
         lambda: engine.get(ITEMS, b"good"),
-        lambda: engine.scan(INDEX, None, None, 1),
+        lambda: engine.scan(INDEX, Range()),
         lambda: engine.writer(0),
         lambda: engine.state,
         lambda: engine.commits(0),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from atop.engine.base import INDEX, ITEMS, Engine, Row, Turn, View
+from atop.engine.base import INDEX, ITEMS, Engine, Range, Row, Turn, View
 from atop.engine.differences import Differences
 from atop.engine.folder import open_folder
 from atop.engine.memory import MemoryEngine
@@ -142,15 +142,17 @@ class Overlays(RuleBasedStateMachine):
         known: set[int],
         keys: list[int],
     ) -> None:
+        within = Range(low, high, limit, skip, reverse)
         for view, content in self.views():
-            found = view.scan(INDEX, low, high, limit, skip, reverse)
+            found = view.scan(INDEX, within)
             expected = _range(content[INDEX], low, high)
             page = (expected[::-1] if reverse else expected)[skip : skip + limit]
             assert found == page
             assert view.count(low, high) == len(expected)
-            assert view.scan(ITEMS, low, high, limit) == _range(content[ITEMS], low, high)[:limit]
+            items = _range(content[ITEMS], low, high)[:limit]
+            assert view.scan(ITEMS, Range(low, high, limit)) == items
             ids = {ident(number) for number in known}
-            assert view.join(low, high, limit, skip, reverse, ids) == [
+            assert view.join(within, ids) == [
                 (key, None if key[-8:] in ids else content[ITEMS].get(key[-8:])) for key, _ in page
             ]
             wanted = [ident(number) for number in keys]
@@ -159,8 +161,8 @@ class Overlays(RuleBasedStateMachine):
     @invariant()
     def all_is_there(self) -> None:
         for view, content in self.views():
-            assert view.scan(INDEX, None, None, 1000) == sorted(content[INDEX].items())
-            assert view.scan(ITEMS, None, None, 1000) == sorted(content[ITEMS].items())
+            assert view.scan(INDEX, Range()) == sorted(content[INDEX].items())
+            assert view.scan(ITEMS, Range()) == sorted(content[ITEMS].items())
             for key in (*content[INDEX], b"none"):
                 assert view.get(INDEX, key) == content[INDEX].get(key)
 
