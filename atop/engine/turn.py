@@ -1,55 +1,110 @@
-"""The one writer's turn among the threads of a process."""
+"""The one writer's turn: a lock for threads and clients alike, first come, first served."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
 
 from atop.errors import StoreBusy
 
 
-class TurnLock:
-    """A lock that waits for a bounded time and then names who has it.
+class _Waiter(NamedTuple):
+    ticket: object
+    who: str
+    granted: Callable[[], object]
 
-    It is held by a ticket, any object. Letting go of it is one assignment, may be done twice and
-    from any thread, so that an interrupt can be made good by doing it again.
+
+class TurnLock:
+    """A lock that is waited for in a line, and that tells who has it.
+
+    It is held by a ticket, any object. Letting go of it may be done twice, from any thread, and by
+    those who still wait, so that an interrupt can be made good by doing it again.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.RLock()
-        self._freed = threading.Condition(self._lock)
+        self._line: deque[_Waiter] = deque()
         self._ticket: object = None
         self._holder = ""
         self._since = 0.0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._line)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._line)
+
+    @property
+    def holder(self) -> str:
+        """Who has the turn, in words; nothing if nobody has."""
+        return self._holder if self._ticket is not None else ""
+
     def acquire(self, ticket: object, timeout: float) -> None:
         """Take the turn. Raises :class:`StoreBusy` when it has not come in `timeout` seconds."""
-        seconds = min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        who = f"thread {threading.current_thread().name!r} of process {os.getpid()}"
+        if self._take(ticket, who):
+            return
+        event = threading.Event()
+        try:
+            self.ask(ticket, who, event.set)
+            event.wait(min(max(0.0, timeout), threading.TIMEOUT_MAX))
+            if not self.held(ticket):
+                raise self.busy()
+        except BaseException:
+            self.release(ticket)
+            raise
+
+    def ask(self, ticket: object, who: str, granted: Callable[[], object]) -> None:
+        """Wait in the line; `granted` is called, in any thread, when the turn has come."""
         with self._lock:
-            if not self._freed.wait_for(lambda: self._ticket is None, seconds):
-                raise self._busy()
-            self._holder = threading.current_thread().name
-            self._since = time.monotonic()
-            self._ticket = ticket
+            self._line.append(_Waiter(ticket, who, granted))
+            self._next()
 
     def held(self, ticket: object) -> bool:
         """Whether the turn was taken with `ticket` and not let go of."""
         return self._ticket is ticket
 
     def release(self, ticket: object) -> None:
-        """Let the next one have it, if it was taken with `ticket`."""
+        """Let the next one have it, if it was taken with `ticket`; or wait no longer."""
         with self._lock:
             if self._ticket is ticket:
                 self._ticket = None
-            self._freed.notify()
+            elif self._line:
+                self._line = deque(each for each in self._line if each.ticket is not ticket)
+            self._next()
 
-    def _busy(self) -> StoreBusy:
+    def busy(self) -> StoreBusy:
+        """What to tell somebody for whom it has taken too long."""
         held = time.monotonic() - self._since
         return StoreBusy(
-            f"{self._path}: thread {self._holder!r} of process {os.getpid()} has had a "
-            f"transaction open for {held:.1f} s; end it, or wait longer with timeout=",
+            f"{self._path}: {self._holder} has had a transaction open for {held:.1f} s; end it, "
+            "or wait longer with timeout=",
             self._path,
             os.getpid(),
         )
+
+    def _take(self, ticket: object, who: str) -> bool:
+        with self._lock:
+            if self._ticket is not None or self._line:
+                return False
+            self._begin(ticket, who)
+            return True
+
+    def _begin(self, ticket: object, who: str) -> None:
+        self._holder, self._since = who, time.monotonic()
+        self._ticket = ticket
+
+    def _next(self) -> None:
+        if self._ticket is None and self._line:
+            ticket, who, granted = self._line.popleft()
+            self._begin(ticket, who)
+            granted()
