@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atop.classes import ClassTable
-from atop.engine import compaction
 from atop.engine.backup import back_up, copy_back
 from atop.engine.base import INDEX, ITEMS, Range
 from atop.engine.folder import FORMAT, Folder
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from atop.store import Store
 
 _PAGE = 500
+_FIGURES = ("files", "file_bytes", "table_bytes", "log_bytes", "page_hits", "page_misses",
+            "log_syncs")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,11 @@ class Compacted:
 def backup(store: Store, path: str | os.PathLike[str], progress: Progress | None) -> None:
     """See :meth:`atop.store.Store.backup`."""
     _outside(store, "a backup is made")
-    if store.folder is None:
-        raise StoreError("a store in memory has no folder to copy: add its items to one that has")
-    checker = _FileCheck(store.allowed)
-    back_up(store.folder, Path(path).absolute(), checker.check, progress or silent)
+    keeper, source = store.keeper, store.path
+    if source is None:
+        raise StoreError(f"{store!r} has no folder here: back it up on the machine that has it")
+    check = _FileCheck(store.allowed).check
+    back_up(keeper.copy_to, source, Path(path).absolute(), check, progress or silent)
 
 
 def restore(
@@ -92,29 +94,21 @@ def checkpoint(store: Store) -> None:
     """See :meth:`atop.store.Store.checkpoint`."""
     _outside(store, "a checkpoint is made")
     store.check_writable()
-    if store.folder is not None:
-        store.folder.engine.checkpoint()
+    store.keeper.checkpoint()
 
 
 def compact(store: Store, progress: Progress | None) -> Compacted:
     """See :meth:`atop.store.Store.compact`."""
     _outside(store, "a store is compacted")
     store.check_writable()
-    if store.folder is None:
-        return Compacted(0, ())
-    engine = store.folder.engine
-    engine.checkpoint()
-    before = _table_bytes(store.folder)
-    left_out = compaction.compact(engine, progress or silent)
-    return Compacted(before - _table_bytes(store.folder), tuple(left_out))
+    freed, left_out = store.keeper.compact(progress or silent)
+    return Compacted(freed, tuple(left_out))
 
 
 def stats(store: Store) -> Stats:
     """See :meth:`atop.store.Store.stats`."""
     state = store.engine.state
-    sizes = _sizes(store.files.folder)
-    folder = store.folder
-    pages = folder.engine.environment.handle.memp_stat()[0] if folder else {}
+    figures = store.keeper.figures()
     return Stats(
         format=FORMAT,
         serial=state.serial,
@@ -122,13 +116,7 @@ def stats(store: Store) -> Stats:
         items=state.counts[ITEMS],
         entries=state.counts[INDEX],
         pools=len(store.pools()),
-        files=len(sizes),
-        file_bytes=sum(sizes),
-        table_bytes=_table_bytes(folder) if folder else 0,
-        log_bytes=_log_bytes(folder) if folder else 0,
-        page_hits=pages.get("cache_hit", 0),
-        page_misses=pages.get("cache_miss", 0),
-        log_syncs=folder.engine.syncs if folder else 0,
+        **{name: figures.get(name, 0) for name in _FIGURES},
     )
 
 
@@ -145,7 +133,7 @@ class _FileCheck:
         while rows := folder.engine.scan(ITEMS, rest)[1]:
             for key, record in rows:
                 number, _, at = decode_header(record)
-                kind = self._classes.kind(number, Present(folder.engine))
+                kind = self._classes.kind(number, Present(folder.engine, folder.engine.serial))
                 if issubclass(kind.cls, File):
                     self._check(folder.files.path(int.from_bytes(key, "big")), record[at:])
             rest = rest.after(rows[-1][0])
@@ -172,17 +160,3 @@ def _anything(reference: tuple[int, int]) -> File:
 def _outside(store: Store, what: str) -> None:
     if store.session().transaction is not None:
         raise TransactionError(f"{what} outside transactions: end this one first")
-
-
-def _sizes(folder: Path) -> list[int]:
-    with os.scandir(folder) as entries:
-        return [entry.stat().st_size for entry in entries if entry.name.isdigit()]
-
-
-def _table_bytes(folder: Folder) -> int:
-    environment = folder.engine.environment
-    return sum((environment.folder / name).stat().st_size for name in environment.tables)
-
-
-def _log_bytes(folder: Folder) -> int:
-    return sum(path.stat().st_size for path in folder.engine.environment.folder.glob("log.*"))

@@ -6,11 +6,11 @@ import hashlib
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, cast
 
 from atop.engine.failures import translated
-from atop.engine.filefolder import PendingFile
-from atop.errors import ValueRefused
+from atop.engine.filefolder import FileFolder, PendingFile
+from atop.errors import NoSuchItem, ValueRefused
 from atop.item import Bond, Item, raw_dict
 
 if TYPE_CHECKING:
@@ -49,18 +49,30 @@ class File(Item):
 
         :raises ValueRefused: while the file is being written.
         """
-        return self.path.open("rb")
+        pending = self._pending()
+        return pending.path.open("rb") if pending else self._files().open(cast(int, self.id))
 
     @property
     def path(self) -> Path:
-        """Where the bytes are. To be read only; gone when the item is deleted."""
+        """Where the bytes are. To be read only; gone when the item is deleted.
+
+        :raises ValueRefused: while it is being written, and where they are on another machine.
+        """
+        pending = self._pending()
+        return pending.path if pending else self._files().path(cast(int, self.id))
+
+    def _pending(self) -> PendingFile | None:
+        """What there is of the file while the transaction that makes it has not ended."""
         bond = self._atop
         if bond is None:
             raise ValueRefused(f"{self!r} is not finished: close it first", self)
-        store = bond.session.store
-        assert self.id is not None
-        pending = store.session().pending_file(self.id)
-        return pending or store.files.path(self.id)
+        return bond.session.store.session().pending_file(cast(int, self.id))
+
+    def _files(self) -> FileFolder:
+        store = self.store
+        if store is None:
+            raise NoSuchItem(f"{self!r} was deleted", self)
+        return store.files
 
     def __enter__(self) -> File:
         self._open_writer()
@@ -92,11 +104,14 @@ class File(Item):
         if not isinstance(writer, Writer):
             raise ValueRefused(f"{self!r} has no bytes: make files with store.newFile", self)
         attributes["size"], attributes["sha256"] = writer.finish()
-        transaction.files.append(PendingFile(int.from_bytes(bond.key, "big"), writer.path))
+        ident = int.from_bytes(bond.key, "big")
+        transaction.files.append(PendingFile(ident, writer.name, writer.path))
 
     def _atop_forgotten(self, transaction: Transaction, bond: Bond) -> None:
         ident = int.from_bytes(bond.key, "big")
-        bond.session.store.files.discard(file for file in transaction.files if file.id == ident)
+        for file in transaction.files:
+            if file.id == ident:
+                bond.session.store.files.discard(file.path, file.name)
         transaction.files = [file for file in transaction.files if file.id != ident]
 
     def _atop_removing(self, transaction: Transaction, bond: Bond) -> None:
@@ -110,6 +125,7 @@ class Writer:
         self.store = store
         with translated(str(store.files.folder)):
             self._descriptor, self.path = store.files.create()
+        self.name = ""
         self._digest = hashlib.sha256()
         self._size = 0
 
@@ -130,14 +146,16 @@ class Writer:
             os.fsync(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = -1
-        return self._size, self._digest.hexdigest()
+        sha256 = self._digest.hexdigest()
+        self.name = self.store.files.finish(self.path, self._size, sha256)
+        return self._size, sha256
 
     def discard(self) -> None:
         """The file is not wanted."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        self.path.unlink(missing_ok=True)
+        self.store.files.discard(self.path, self.name)
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

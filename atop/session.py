@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Range, Row, View, suffix
+from atop.engine.filefolder import PendingFile
 from atop.engine.present import Present, Snapshot
 from atop.errors import (
     DamagedStore,
@@ -43,7 +43,7 @@ class Session(Objects):
         self.engine = store.engine
         self.transaction: Transaction | None = None
         self.snapshot: Snapshot | None = None
-        self._present = Present(self.engine)
+        self._present = Present(self.engine, self.engine.serial)
         self._serial = self._present.serial
         self._plans: dict[bytes, tuple[object, PoolPlan]] = {}
 
@@ -65,7 +65,7 @@ class Session(Objects):
     def refresh(self) -> None:
         """Outside a transaction and snapshot: see what is committed by now."""
         if self.transaction is None and self.snapshot is None:
-            self.catch_up(self.engine.state.serial)
+            self.catch_up(self.engine.serial)
 
     def catch_up(self, serial: int) -> None:
         """Make ghosts of what others have committed since the last time, up to `serial`."""
@@ -81,12 +81,9 @@ class Session(Objects):
     def _changed_since(self, serial: int) -> list[bytes]:
         """The ids committed after `serial`; where these are not known, all that we have."""
         try:
-            deltas = self.engine.commits(serial)
+            return self.engine.changed(serial).get(ITEMS, [])
         except SnapshotTooOld:
             return list(self.items)
-        if any(delta.before is None for delta in deltas):
-            return list(self.items)
-        return [key for delta in deltas for key, _, _ in (delta.before or {}).get(ITEMS, ())]
 
     def committed(self, serial: int) -> None:
         """This session's own commit was `serial`: what it has cached is what was stored."""
@@ -216,13 +213,13 @@ class Session(Objects):
             raise WrongThread(f"{item!r} was loaded by another thread; get it by id in this one")
         return bond
 
-    def pending_file(self, ident: int) -> Path | None:
-        """Where the bytes of a file are that this thread's transaction is making."""
+    def pending_file(self, ident: int) -> PendingFile | None:
+        """What there is of a file that this thread's transaction is making."""
         transaction = self.transaction
         while transaction is not None:
             for file in transaction.files:
                 if file.id == ident:
-                    return file.path
+                    return file
             transaction = transaction.outer
         return None
 
@@ -278,9 +275,16 @@ class Session(Objects):
         if self.transaction is not None or self.snapshot is not None:
             raise TransactionError("a snapshot cannot begin here")
         snapshot = Snapshot(self.engine)
-        self.catch_up(snapshot.state.serial)
+        try:
+            self.catch_up(snapshot.state.serial)
+        except BaseException:
+            snapshot.close()
+            raise
         self.snapshot = snapshot
         return snapshot
 
     def end_snapshot(self) -> None:
+        """See what is committed from now on."""
+        if self.snapshot is not None:
+            self.snapshot.close()
         self.snapshot = None

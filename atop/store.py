@@ -18,6 +18,7 @@ from atop.classes import ClassTable
 from atop.engine.base import Engine, Range
 from atop.engine.filefolder import FileFolder
 from atop.engine.folder import Folder, open_folder
+from atop.engine.keeping import FolderKeeper, Keeper
 from atop.engine.memory import MemoryEngine
 from atop.engine.progress import Progress
 from atop.errors import (
@@ -84,11 +85,13 @@ class Store:
         self.folder: Folder | None = None
         self.engine: Engine
         if self.path is None:
-            self.engine = MemoryEngine()
             self.files = FileFolder(None)
+            self.engine = MemoryEngine(self.files)
+            self.keeper = Keeper(self.files)
         else:
             self.folder = open_folder(self.path, read_only=readOnly, cache_bytes=cacheSize)
             self.engine, self.files = self.folder.engine, self.folder.files
+            self.keeper = FolderKeeper(self.folder)
         self._closed = False
         self._shut = weakref.finalize(self, _shut, self.folder, self.engine, self.files)
 
@@ -144,12 +147,11 @@ class Store:
         if session.transaction is not None or session.snapshot is not None:
             yield
             return
-        with self.files.held():
-            session.begin_snapshot()
-            try:
-                yield
-            finally:
-                session.end_snapshot()
+        session.begin_snapshot()
+        try:
+            yield
+        finally:
+            session.end_snapshot()
 
     # Items
 

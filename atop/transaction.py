@@ -72,14 +72,14 @@ class Transaction:
         self.files: list[PendingFile] = []
         self.removed_files: list[int] = []
         if outer is None:
-            self.overlay = Overlay(Present(session.engine))
+            self.overlay = Overlay(Present(turn.engine, turn.state.serial))
             self._counts = dict(turn.state.counts)
-            self._next_id = turn.state.next_id
+            self._next_id, self._end_id = turn.ids
         else:
             outer.flush()
             self.overlay = Overlay(outer.overlay)
             self._counts = {}
-            self._next_id = outer._next_id
+            self._next_id, self._end_id = outer._next_id, outer._end_id
         self._first_id = self._next_id
 
     def commit(self) -> None:
@@ -144,6 +144,8 @@ class Transaction:
 
     def add(self, item: Item) -> None:
         """Give `item`, which is in no store, an id in this one."""
+        if self._next_id == self._end_id:
+            self._next_id, self._end_id = self.turn.more_ids()
         key = self._next_id.to_bytes(8, "big")
         self._next_id += 1
         bond = self._session.register(key, item)
@@ -244,6 +246,7 @@ class Transaction:
         if self._flushing:
             return
         watch = self._session.watch
+        self.turn.working()
         for item in watch.changed():
             assert item._atop is not None
             self.changing(item, item._atop)
@@ -314,14 +317,20 @@ class Transaction:
     def _commit(self) -> None:
         totals = self.overlay.totals()
         counts = {name: count + totals[name] for name, count in self._counts.items()}
-        commit = Commit(next_state(self.turn.state, self._next_id, counts), self.overlay.changes())
+        state = self.turn.state
+        next_id = self._next_id if self._next_id > self._first_id else state.next_id
+        commit = Commit(
+            next_state(state, next_id, counts),
+            self.overlay.changes(),
+            files=[(file.id, file.name) for file in self.files],
+            removed=self.removed_files,
+        )
         if not commit.changes and not self._spilled and self._next_id == self._first_id:
             self._end()
             self._session.watch.settle()
             self.turn.release()
             return
         try:
-            self._session.store.files.adopt(self.files)
             self.turn.apply(commit, self._session.store.durable)
         finally:
             self._settle(commit)
@@ -340,7 +349,6 @@ class Transaction:
         session.store.classes.committed(self._classes)
         for item in self._deleted.values():
             _make_free(item)
-        session.store.files.remove(self.removed_files)
         for item in session.known_between(self._first_id, self._next_id):
             assert item._atop is not None
             item._atop.before, item._atop.fresh = None, False
@@ -349,7 +357,7 @@ class Transaction:
     def _merge(self, outer: Transaction) -> None:
         self._end()
         outer.overlay.merge(self.overlay)
-        outer._next_id = self._next_id
+        outer._next_id, outer._end_id = self._next_id, self._end_id
         outer._deleted.update(self._deleted)
         outer._classes.update(self._classes)
         outer.files += self.files
@@ -358,7 +366,8 @@ class Transaction:
     def _roll_back(self) -> None:
         session = self._session
         changed = set(map(id, session.watch.changed()))
-        session.store.files.discard(self.files)
+        for file in self.files:
+            session.store.files.discard(file.path, file.name)
         session.forget_classes(self._classes.values())
         for item in self._deleted.values():
             assert item._atop is not None

@@ -7,17 +7,11 @@ page by page: what is kept of a store does not grow with it.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from atop.classes import PREFIX as CLASSES
-from atop.engine.base import CATALOG, INDEX, ITEMS, TABLES, Range, State, View
-from atop.engine.bdb import BerkeleyEngine
+from atop.engine.base import CATALOG, INDEX, ITEMS, Range, State, View
 from atop.engine.environment import COMMITS
-from atop.engine.folder import Folder
-from atop.engine.pages import page_damage
 from atop.engine.progress import Progress, silent
 from atop.errors import DamagedStore, StoreClosed, StoreFailed, TransactionError
 from atop.indexcheck import IndexCheck
@@ -49,8 +43,7 @@ class _Verification:
             raise TransactionError("a store is verified outside transactions: end this one first")
         serial = self._store.engine.state.serial
         try:
-            if self._store.folder is not None:
-                self._pages(self._store.folder)
+            self._pages()
             if self._findings.readable:
                 serial = self._content()
             else:
@@ -78,43 +71,30 @@ class _Verification:
             findings.more,
         )
 
-    def _pages(self, folder: Folder) -> None:
+    def _pages(self) -> None:
         """Berkeley DB's verifier, and the files that nobody knows; nobody writes meanwhile."""
-        tables = (*TABLES, COMMITS)
-        with _still(self._store, folder.engine):
-            for done, name in enumerate(tables):
-                self._progress("pages", done, len(tables))
-                path = folder.engine.environment.folder / name
-                damage = page_damage(path)
-                if damage is not None:
-                    self._findings.damaged(f"{path}: {damage}", _DEPENDS[name])
-                    self._findings.readable = False
-            self._strays()
-        self._progress("pages", len(tables), len(tables))
-
-    def _strays(self) -> None:
-        files, engine = self._store.files, self._store.engine
-        with os.scandir(files.folder) as entries:
-            for entry in entries:
-                known = entry.name.isascii() and entry.name.isdigit() and len(entry.name) < 19
-                key = int(entry.name).to_bytes(8, "big") if known else b""
-                if not known or engine.get(ITEMS, key)[1] is None:
-                    self._findings.damaged(
-                        f"{entry.path!r} has no item",
-                        "nothing: it only takes room",
-                        "remove it; it is left from a transaction that did not come to its end",
-                    )
+        for table, damage in self._store.keeper.blemishes(self._store.timeout, self._progress):
+            if table:
+                self._findings.damaged(damage, _DEPENDS[table])
+                self._findings.readable = False
+            else:
+                self._findings.damaged(
+                    damage,
+                    "nothing: it only takes room",
+                    "remove it; it is left from a transaction that did not come to its end",
+                )
 
     def _content(self) -> int:
         reader = Reader(self._store)
-        with self._store.files.held():
-            snapshot = reader.begin_snapshot()
-            state = snapshot.state
+        state = reader.begin_snapshot().state
+        try:
             items = self._items = ItemCheck(reader, self._findings, self._progress)
             items.run(state.counts[ITEMS])
             self._catalog(reader.view, items.pools)
             index = IndexCheck(reader, items, self._findings, self._progress)
             self._entries = index.run(state.counts[INDEX])
+        finally:
+            reader.end_snapshot()
         self._counts(state, reader.view)
         return state.serial
 
@@ -164,21 +144,6 @@ class _Verification:
                 f"pool {ident} is not found by its name {name!r}",
                 f"opening the pool {name!r} makes an empty one",
             )
-
-
-@contextmanager
-def _still(store: Store, engine: BerkeleyEngine) -> Iterator[None]:
-    """Nobody writes meanwhile, and the files of the tables have all that was committed."""
-    if store.readOnly or engine.environment.read_only:
-        yield
-        return
-    turn = engine.writer(store.timeout)
-    try:
-        engine.checkpoint()
-        with engine.environment.paused():
-            yield
-    finally:
-        turn.release()
 
 
 _DEPENDS = {

@@ -33,16 +33,24 @@ _CACHE_BYTES = 32 << 20
 Check = Callable[[Folder], None]
 
 
-def back_up(folder: Folder, target: Path, check: Check, progress: Progress) -> None:
-    """Copy an open store to `target`; `check` looks at the recovered copy before it counts.
+def back_up(
+    copy_to: Callable[[Path, Progress], int],
+    source: Path,
+    target: Path,
+    check: Check,
+    progress: Progress,
+) -> None:
+    """Make `target` a copy of the store in `source`, whose files `copy_to` copies to a folder.
+
+    `check` looks at the recovered copy before it counts.
 
     :raises StoreError: when `target` holds something, or lies in the store itself.
     """
-    if target.resolve().is_relative_to(folder.path.resolve()):
-        raise StoreError(f"{target} is inside the store {folder.path}: name a folder outside it",
+    if target.resolve().is_relative_to(source.resolve()):
+        raise StoreError(f"{target} is inside the store {source}: name a folder outside it",
                          str(target))
     with translated(str(target)), _new_folder(target) as copy:
-        serial = _copy_open(folder, copy, progress)
+        serial = copy_to(copy, progress)
         _complete(copy, serial, check, progress)
 
 
@@ -89,8 +97,11 @@ def _new_folder(target: Path) -> Iterator[Path]:
     sync_folder(target.parent)
 
 
-def _copy_open(folder: Folder, copy: Path, progress: Progress) -> int:
-    """Copy a store that others may be writing; answers the serial of the last commit in it."""
+def copy_open(folder: Folder, copy: Path, progress: Progress) -> int:
+    """Copy a store that others may be writing to `copy`, which has its folders and no files yet.
+
+    Answers the serial of the last commit in it.
+    """
     engine = folder.engine
     if not folder.read_only:
         engine.checkpoint()

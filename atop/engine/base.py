@@ -14,6 +14,8 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, overload
 
+from atop.errors import SnapshotTooOld
+
 ITEMS = "items"
 INDEX = "index"
 CATALOG = "catalog"
@@ -27,6 +29,7 @@ Row = tuple[bytes, bytes]
 JoinedRow = tuple[bytes, bytes | None]
 Difference = tuple[bytes, bytes | None, bool]
 BeforeImage = tuple[bytes, bytes | None, bool]
+NewFile = tuple[int, str]
 
 
 class Range(NamedTuple):
@@ -113,12 +116,15 @@ class Commit:
     """All that one transaction changes.
 
     ``changes`` has for each table its differences in order of key: the key, its new value or
-    ``None`` where it is deleted, and whether the table had it before.
+    ``None`` where it is deleted, and whether the table had it before. ``files`` are new ones, each
+    with its id and the name that it has in the folder of files; ``removed`` are ids of files.
     """
 
     state: State
     changes: Mapping[str, Sequence[Difference]]
     note: str = ""
+    files: Sequence[NewFile] = ()
+    removed: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +176,22 @@ class Turn(Protocol):
     """Whether the commit is in: to be asked when `apply` was cut short by any exception."""
 
     @property
+    def engine(self) -> Engine:
+        """What is read while the turn is held: it raises when the turn is lost."""
+
+    @property
     def state(self) -> State:
         """The state that stands still for as long as the turn is held."""
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Ids for new items: the first, and the one after the last."""
+
+    def more_ids(self) -> tuple[int, int]:
+        """The same again, when the last ones are used up."""
+
+    def working(self) -> None:
+        """Tell that the turn is in use: one that seems forgotten may be lost to others."""
 
     @property
     def can_spill(self) -> bool:
@@ -184,6 +204,9 @@ class Turn(Protocol):
         """Commit: all of it, or nothing. Returns when it is on disk, if `durable`.
 
         The turn is over afterwards, however it went.
+
+        :raises TransactionLost: when the turn was lost before.
+        :raises CommitInDoubt: when it cannot be found out whether it is in.
         """
 
     def release(self) -> None:
@@ -197,6 +220,11 @@ class Engine(ABC):
     @abstractmethod
     def state(self) -> State:
         """What the last commit left."""
+
+    @property
+    def serial(self) -> int:
+        """The serial of the last commit: what costs least to ask."""
+        return self.state.serial
 
     @abstractmethod
     def get(self, table: str, key: bytes) -> tuple[int, bytes | None]:
@@ -224,6 +252,31 @@ class Engine(ABC):
 
         :raises SnapshotTooOld: when they are no longer all kept.
         """
+
+    def changed(self, since: int) -> dict[str, list[bytes]]:
+        """The keys, by table, that were changed after the commit `since`.
+
+        :raises SnapshotTooOld: when that is no longer known.
+        """
+        found: dict[str, list[bytes]] = {}
+        for delta in self.commits(since):
+            if delta.before is None:
+                raise SnapshotTooOld(f"commit {delta.serial} was too large to keep what it changed")
+            for table, images in delta.before.items():
+                found.setdefault(table, []).extend(key for key, _, _ in images)
+        return found
+
+    @abstractmethod
+    def begin_snapshot(self) -> State:
+        """The state now; until `end_snapshot`, no file is removed that was there then."""
+
+    @abstractmethod
+    def end_snapshot(self) -> None:
+        """One snapshot has ended."""
+
+    @abstractmethod
+    def outcome(self, serial: int, token: bytes) -> bool | None:
+        """Whether the commit `serial` has that token; ``None`` if that is no longer known."""
 
     @abstractmethod
     def writer(self, timeout: float) -> Turn:

@@ -24,6 +24,8 @@ from atop.engine import history
 from atop.engine.base import Commit, Delta, Difference, Engine, JoinedRow, Range, Row, State
 from atop.engine.environment import Environment
 from atop.engine.failures import TROUBLE, explain, translated
+from atop.engine.filefolder import FileFolder
+from atop.engine.ids import Ids, Reserved
 from atop.engine.log import LogSync
 from atop.engine.tables import Tables
 from atop.engine.turn import TurnLock
@@ -37,8 +39,9 @@ Changes = Mapping[str, Sequence[Difference]]
 class BerkeleyEngine(Engine):
     """The tables of one environment."""
 
-    def __init__(self, folder: Path, environment: Environment) -> None:
+    def __init__(self, folder: Path, environment: Environment, files: FileFolder) -> None:
         self.environment = environment
+        self.files = files
         self.path = str(folder)
         self.latch = threading.RLock()
         self.turn = TurnLock(self.path)
@@ -48,6 +51,7 @@ class BerkeleyEngine(Engine):
         self._failure: StoreError | None = None
         self._ready = True
         self._last, self._history_bytes = self.tables.last_commit()
+        self.ids = Ids(self._last.next_id)
         self._log: LogSync | None = None
         if not environment.read_only:
             self._log = LogSync(environment.folder, environment.last_log_file)
@@ -57,6 +61,12 @@ class BerkeleyEngine(Engine):
     def state(self) -> State:
         self.check()
         return self._last
+
+    @property
+    def serial(self) -> int:
+        if not self._ready:
+            self.check()
+        return self._last.serial
 
     @property
     def last(self) -> State:
@@ -98,18 +108,43 @@ class BerkeleyEngine(Engine):
         rows = self._read(lambda: self.tables.commits(since, self._last.serial))[1]
         return history.decode_since(since, rows)
 
+    def begin_snapshot(self) -> State:
+        with self.latch:
+            state = self.state
+            self.files.hold()
+            return state
+
+    def end_snapshot(self) -> None:
+        self.files.let_go()
+
+    def outcome(self, serial: int, token: bytes) -> bool | None:
+        last, found = self._read(self.tables.commit_token, serial)
+        return found == token if found is not None or serial > last else None
+
     def writer(self, timeout: float) -> BerkeleyTurn:
-        self.check()
-        if self.environment.read_only:
-            raise ReadOnlyStore(f"{self.path} is open for reading only", self.path)
-        turn = BerkeleyTurn(self)
+        turn = self._turn()
         try:
             self.turn.acquire(turn.ticket, timeout)
         except StoreBusy:
             self.check()
             raise
-        self.check()
+        turn.begin()
         return turn
+
+    def ask_turn(self, who: str, granted: Callable[[], object]) -> BerkeleyTurn:
+        """A turn that is still to come: `granted` is called, in any thread, when it has.
+
+        Then call its ``begin()``; or at any time ``release()``.
+        """
+        turn = self._turn()
+        self.turn.ask(turn.ticket, who, granted)
+        return turn
+
+    def _turn(self) -> BerkeleyTurn:
+        self.check()
+        if self.environment.read_only:
+            raise ReadOnlyStore(f"{self.path} is open for reading only", self.path)
+        return BerkeleyTurn(self)
 
     def check(self) -> None:
         """Raise what ended the use of this engine, if anything did."""
@@ -286,18 +321,40 @@ class BerkeleyTurn:
         self._engine = engine
         self._commit: Commit | None = None
         self._hold: Generator[None, None, None] | None = None
+        self._reserved: Reserved | None = None
         self.applied = False
+
+    def begin(self) -> None:
+        """The turn has come."""
+        self._engine.check()
+        self._reserved = Reserved(self._engine.ids)
+
+    @property
+    def engine(self) -> BerkeleyEngine:
+        return self._engine
 
     @property
     def state(self) -> State:
         return self._engine.state
 
     @property
+    def ids(self) -> tuple[int, int]:
+        assert self._reserved is not None
+        return self._reserved.first, self._reserved.end
+
+    def more_ids(self) -> tuple[int, int]:
+        assert self._reserved is not None
+        return self._reserved.more()
+
+    def working(self) -> None:
+        """A turn in this process is never lost."""
+
+    @property
     def can_spill(self) -> bool:
         return True
 
     def spill(self, changes: Changes) -> None:
-        assert self._held
+        assert self.held
         engine = self._engine
         try:
             with engine.latch:
@@ -311,27 +368,42 @@ class BerkeleyTurn:
             raise
 
     def apply(self, commit: Commit, durable: bool) -> None:
-        assert self._held
-        self._commit = commit
         try:
-            with self._engine.latch:
-                try:
-                    self._engine.commit(commit)
-                finally:
-                    self._end()
+            self.write(commit)
         finally:
-            self.release()
             if self.applied and durable:
                 self._engine.sync(commit.state.serial)
         self._engine.relieve()
 
+    def write(self, commit: Commit) -> None:
+        """Commit without waiting for the disk; the turn is over then."""
+        assert self.held
+        self._commit = commit
+        engine = self._engine
+        try:
+            with translated(engine.path):
+                engine.files.adopt(commit.files)
+            with engine.latch:
+                try:
+                    engine.commit(commit)
+                finally:
+                    self._end()
+        finally:
+            self.release()
+            if not self.applied:
+                engine.files.disown(commit.files)
+        engine.files.remove(commit.removed)
+
     def release(self) -> None:
-        if self._held:
+        if self.held:
             with self._engine.latch:
                 self._end()
+        else:
+            self._engine.turn.release(self.ticket)
 
     @property
-    def _held(self) -> bool:
+    def held(self) -> bool:
+        """Whether the turn has come and is not over."""
         return self._engine.turn.held(self.ticket)
 
     def _end(self) -> None:
@@ -345,6 +417,8 @@ class BerkeleyTurn:
             self.applied = commit is not None and commit.state.token == engine.last.token
             if self._hold is not None:
                 self._hold.close()
+            if self._reserved is not None:
+                self._reserved.close(engine.last.next_id)
             engine.turn.release(self.ticket)
 
     def __del__(self) -> None:

@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from atop.engine.base import NewFile
 from atop.engine.log import sync_folder
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class PendingFile:
-    """A file that a transaction makes."""
+    """A file that a transaction makes: its bytes are at `path`, called `name` in the folder."""
 
     id: int
+    name: str
     path: Path
 
 
@@ -30,14 +33,19 @@ class FileFolder:
     """The files of one store, by id."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._temporary = None
-        if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="atop-")
-            folder = Path(self._temporary.name)
-        self.folder = folder
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = folder
         self._lock = threading.Lock()
         self._holds = 0
         self._doomed: list[int] = []
+
+    @property
+    def folder(self) -> Path:
+        """Where they are; of a store in memory, a temporary folder."""
+        if self._folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="atop-")
+            self._folder = Path(self._temporary.name)
+        return self._folder
 
     def path(self, ident: int) -> Path:
         """Where the committed bytes of a file are."""
@@ -48,22 +56,31 @@ class FileFolder:
         descriptor, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
         return descriptor, Path(name)
 
-    def adopt(self, pending: Iterable[PendingFile]) -> None:
-        """Give files that are synced their names, durably."""
+    def finish(self, path: Path, size: int, sha256: str) -> str:
+        """The name for :meth:`adopt` of a created file, all of which is on disk."""
+        return path.name
+
+    def open(self, ident: int) -> BinaryIO:
+        """The committed bytes of a file, to be read."""
+        return self.path(ident).open("rb")
+
+    def adopt(self, files: Iterable[NewFile]) -> None:
+        """Give files that are synced the names of their ids, durably."""
         adopted = False
-        for file in pending:
-            final = self.path(file.id)
-            if file.path != final:
-                file.path.rename(final)
-                file.path = final
-                adopted = True
+        for ident, name in files:
+            (self.folder / name).rename(self.path(ident))
+            adopted = True
         if adopted:
             sync_folder(self.folder)
 
-    def discard(self, pending: Iterable[PendingFile]) -> None:
-        """Remove files whose transaction was rolled back."""
-        for file in pending:
-            file.path.unlink(missing_ok=True)
+    def disown(self, files: Iterable[NewFile]) -> None:
+        """Remove files that were adopted for a commit that did not come."""
+        for ident, _ in files:
+            self.path(ident).unlink(missing_ok=True)
+
+    def discard(self, path: Path, name: str = "") -> None:
+        """Remove a file that was created, and is not wanted; `name` is what `finish` gave."""
+        path.unlink(missing_ok=True)
 
     def remove(self, idents: Iterable[int]) -> None:
         """Remove files whose deletion is committed, as soon as nobody may still read them."""
@@ -72,18 +89,26 @@ class FileFolder:
             if not self._holds:
                 self._remove_doomed()
 
+    def hold(self) -> None:
+        """Remove nothing until :meth:`let_go`."""
+        with self._lock:
+            self._holds += 1
+
+    def let_go(self) -> None:
+        """One who held has ended."""
+        with self._lock:
+            self._holds -= 1
+            if not self._holds:
+                self._remove_doomed()
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Remove nothing meanwhile."""
-        with self._lock:
-            self._holds += 1
+        self.hold()
         try:
             yield
         finally:
-            with self._lock:
-                self._holds -= 1
-                if not self._holds:
-                    self._remove_doomed()
+            self.let_go()
 
     def sweep(self, exists: Callable[[int], bool]) -> list[str]:
         """Remove what no item stands for; answers the names."""

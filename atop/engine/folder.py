@@ -128,7 +128,7 @@ class Folder:
         folder = self.path / "environment"
         environment = Environment(folder, cache_bytes, read_only=self.read_only)
         try:
-            return BerkeleyEngine(self.path, environment)
+            return BerkeleyEngine(self.path, environment, self.files)
         except BaseException:
             environment.close(checkpoint=False)
             raise

@@ -18,6 +18,8 @@ from atop.engine.base import (
     Row,
     State,
 )
+from atop.engine.filefolder import FileFolder
+from atop.engine.ids import Ids, Reserved
 from atop.engine.overlay import Nothing, Overlay
 from atop.engine.turn import TurnLock
 from atop.errors import DamagedStore, SnapshotTooOld, StoreClosed
@@ -28,7 +30,9 @@ Changes = Mapping[str, Sequence[Difference]]
 class MemoryEngine(Engine):
     """The tables are an overlay on nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: FileFolder) -> None:
+        self.files = files
+        self.ids = Ids(1)
         self._tables = Overlay(Nothing())
         self._latch = threading.RLock()
         self.turn = TurnLock("the store in memory")
@@ -40,6 +44,11 @@ class MemoryEngine(Engine):
     @property
     def state(self) -> State:
         self._check()
+        return self._state
+
+    @property
+    def last(self) -> State:
+        """What the last commit left, also when the store is closed."""
         return self._state
 
     def get(self, table: str, key: bytes) -> tuple[int, bytes | None]:
@@ -69,10 +78,24 @@ class MemoryEngine(Engine):
                 raise SnapshotTooOld(f"the commits after {since} are no longer kept: begin anew")
             return newer
 
+    def begin_snapshot(self) -> State:
+        with self._latch:
+            self.files.hold()
+            return self.state
+
+    def end_snapshot(self) -> None:
+        self.files.let_go()
+
+    def outcome(self, serial: int, token: bytes) -> bool | None:
+        with self._latch:
+            last = self.state
+            return last.token == token if serial >= last.serial else None
+
     def writer(self, timeout: float) -> MemoryTurn:
         turn = MemoryTurn(self)
         self.turn.acquire(turn.ticket, timeout)
         self._check()
+        turn.begin()
         return turn
 
     def close(self) -> None:
@@ -129,11 +152,32 @@ class MemoryTurn:
     def __init__(self, engine: MemoryEngine) -> None:
         self.ticket = object()
         self._engine = engine
+        self._reserved: Reserved | None = None
         self.applied = False
+
+    def begin(self) -> None:
+        """The turn has come."""
+        self._reserved = Reserved(self._engine.ids)
+
+    @property
+    def engine(self) -> MemoryEngine:
+        return self._engine
 
     @property
     def state(self) -> State:
         return self._engine.state
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        assert self._reserved is not None
+        return self._reserved.first, self._reserved.end
+
+    def more_ids(self) -> tuple[int, int]:
+        assert self._reserved is not None
+        return self._reserved.more()
+
+    def working(self) -> None:
+        """A turn in this process is never lost."""
 
     @property
     def can_spill(self) -> bool:
@@ -143,15 +187,23 @@ class MemoryTurn:
         raise AssertionError("nothing is freed by spilling to memory")
 
     def apply(self, commit: Commit, durable: bool) -> None:
-        assert self._engine.turn.held(self.ticket)
+        engine = self._engine
+        assert engine.turn.held(self.ticket)
         try:
-            self._engine.apply(commit)
+            engine.files.adopt(commit.files)
+            engine.apply(commit)
             self.applied = True
         finally:
             self.release()
+            if not self.applied:
+                engine.files.disown(commit.files)
+        engine.files.remove(commit.removed)
 
     def release(self) -> None:
-        self._engine.turn.release(self.ticket)
+        engine = self._engine
+        if self._reserved is not None and engine.turn.held(self.ticket):
+            self._reserved.close(engine.last.next_id)
+        engine.turn.release(self.ticket)
 
     def __del__(self) -> None:
         self.release()

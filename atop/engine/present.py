@@ -17,9 +17,9 @@ class Present:
     ``serial`` is that of the newest commit that any read has seen.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, serial: int) -> None:
         self._engine = engine
-        self.serial = engine.state.serial
+        self.serial = serial
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._seen(self._engine.get(table, key))
@@ -50,8 +50,9 @@ class Snapshot:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.state = engine.state
-        self._present = Present(engine)
+        self.state = engine.begin_snapshot()
+        self._open = True
+        self._present = Present(engine, self.state.serial)
         self._overlay = Overlay(self._present)
         self._known = self.state.serial
 
@@ -69,6 +70,12 @@ class Snapshot:
 
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         return self._stable(lambda: self._overlay.join(within, known))
+
+    def close(self) -> None:
+        """Files may be removed now that this snapshot saw. A second call does nothing."""
+        if self._open:
+            self._open = False
+            self._engine.end_snapshot()
 
     def _stable(self, read: Callable[[], T]) -> T:
         while True:

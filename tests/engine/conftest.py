@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from atop.engine.base import Engine
+from atop.engine.filefolder import FileFolder
 from atop.engine.folder import Folder, open_folder
 from atop.engine.memory import MemoryEngine
 
 
 @contextmanager
 def memory(path: Path) -> Iterator[Engine]:
-    engine = MemoryEngine()
+    files = FileFolder(None)
+    engine = MemoryEngine(files)
     yield engine
     engine.close()
+    files.close()
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def opened(path: Path, *, read_only: bool = False, cache_bytes: int = CACHE) -> 
 
 def changed(engine: Engine, puts: Puts, deletes: Keys = ()) -> Overlay:
     """An overlay on the present with these changes."""
-    overlay = Overlay(Present(engine))
+    overlay = Overlay(Present(engine, engine.serial))
     for table, key in deletes:
         overlay.delete(table, key)
     for (table, key), value in puts.items():

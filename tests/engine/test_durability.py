@@ -249,7 +249,7 @@ def test_a_commit_larger_than_the_cache_works(tmp_path: Path) -> None:
     fill(engine, range(100))
     for keep in (False, True):
         turn = engine.writer(1)
-        state, overlay = turn.state, Overlay(Present(engine))
+        state, overlay = turn.state, Overlay(Present(engine, engine.serial))
         added = 0
         for number in range(1000, 21_000):
             overlay.put(ITEMS, ident(number), ident(number) * 250, False)

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from atop.engine.base import INDEX, ITEMS, Engine, Range, Row, Turn, View
 from atop.engine.differences import Differences
+from atop.engine.filefolder import FileFolder
 from atop.engine.folder import open_folder
 from atop.engine.memory import MemoryEngine
 from atop.engine.overlay import Nothing, Overlay
@@ -40,7 +41,7 @@ class Overlays(RuleBasedStateMachine):
         self.snapshots: list[tuple[Snapshot, Content]] = []
 
     def make(self) -> Engine:
-        return MemoryEngine()
+        return MemoryEngine(FileFolder(None))
 
     @initialize(keys=st.sets(KEYS, max_size=30), items=st.sets(NUMBERS))
     def begin_with(self, keys: set[bytes], items: set[int]) -> None:
@@ -55,7 +56,7 @@ class Overlays(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         self.turn = self.engine.writer(1)
-        self.levels = [(Overlay(Present(self.engine)), _copy(self.committed))]
+        self.levels = [(Overlay(Present(self.engine, self.engine.serial)), _copy(self.committed))]
 
     @precondition(lambda self: 0 < len(self.levels) < 4)
     @rule()
@@ -167,7 +168,7 @@ class Overlays(RuleBasedStateMachine):
                 assert view.get(INDEX, key) == content[INDEX].get(key)
 
     def views(self) -> list[tuple[View, Content]]:
-        present: tuple[View, Content] = (Present(self.engine), self.committed)
+        present: tuple[View, Content] = (Present(self.engine, self.engine.serial), self.committed)
         return [present, *self.levels, *self.snapshots]
 
     def teardown(self) -> None:
