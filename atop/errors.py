@@ -12,12 +12,19 @@
     │   ├── StorePermission         the file system does not let us
     │   ├── StoreFull               no room left on the disk
     │   ├── StoreFailed             an I/O error: open the store again
+    │   ├── StoreUnreachable        nobody answers, or no longer, at the store's address
+    │   ├── CommitInDoubt           it cannot be found out whether a commit is in
+    │   ├── ProtocolError           the other side does not speak as agreed
     │   └── ReadOnlyStore           opened with readOnly=True
     ├── TransactionError            the right call at the wrong moment
     │   ├── NoTransaction           a change outside a transaction
     │   ├── TransactionEnded        a transaction that is over, or not the innermost
     │   ├── WrongThread             a change from a thread that did not load the item
     │   ├── StaleValue              a list, dict or set that its item no longer holds
+    │   ├── TransactionLost         its turn was lost before it could be committed
+    │   ├── Conflict                others have changed what an optimistic transaction read
+    │   │   ├── WriteConflict       found when it was committed
+    │   │   └── ReadConflict        found when it read
     │   └── SnapshotTooOld          what the snapshot saw is no longer kept
     ├── NotFound (KeyError)         no such thing
     │   ├── NoSuchItem
@@ -87,8 +94,20 @@ class StoreFailed(StoreError):
     """After an I/O error nothing more is written: close the store and open it again."""
 
 
+class StoreUnreachable(StoreError):
+    """Nobody answers at the store's address, or whoever did has gone."""
+
+
+class CommitInDoubt(StoreError):
+    """The store went out of reach during a commit: it is in as a whole, or not at all."""
+
+
+class ProtocolError(StoreError):
+    """The other side of a connection does not speak as agreed, or not this version."""
+
+
 class ReadOnlyStore(StoreError):
-    """The store was opened with ``readOnly=True``."""
+    """The store was opened with ``readOnly=True``, or its server lets us only read."""
 
 
 class TransactionError(AtopError):
@@ -109,6 +128,26 @@ class WrongThread(TransactionError):
 
 class StaleValue(TransactionError):
     """A list, dict or set was changed that its item no longer holds."""
+
+
+class TransactionLost(TransactionError):
+    """The transaction lost its turn, or its store's owner: nothing of it was kept."""
+
+
+class Conflict(TransactionError):
+    """Others have changed what an optimistic transaction has read. ``ids`` are of these items."""
+
+    def __init__(self, message: str, ids: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
+
+
+class WriteConflict(Conflict):
+    """What was read had changed when the transaction was to be committed; nothing was kept."""
+
+
+class ReadConflict(Conflict):
+    """What is to be read no longer fits what was read before: begin again."""
 
 
 class SnapshotTooOld(TransactionError):

@@ -9,7 +9,9 @@ ATOP = Path(__file__).resolve().parent.parent / "atop"
 LAYERS = [
     {"errors"},
     {"numeric", "temporal"},
-    {"engine.base", "engine.progress"},
+    {"engine.base", "engine.ids", "engine.progress"},
+    {"engine.messages"},
+    {"engine.wire"},
     {"engine.turn", "engine.log", "engine.failures", "engine.history", "engine.pages"},
     {"engine.differences", "engine.environment", "engine.filefolder", "engine.owner"},
     {"engine.overlay", "engine.tables"},
@@ -17,6 +19,7 @@ LAYERS = [
     {"engine.bdb"},
     {"engine.folder"},
     {"engine.backup", "engine.compaction"},
+    {"engine.keeping"},
     {"keys", "values"},
     {"item"},
     {"records", "watch"},
