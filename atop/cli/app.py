@@ -13,6 +13,7 @@ from atop.cli.copies import backup, restore
 from atop.cli.look import files, get, info, pools
 from atop.cli.output import clean
 from atop.cli.query import query
+from atop.cli.shell import shell
 from atop.errors import AtopError
 
 
@@ -55,7 +56,7 @@ def cli() -> None:
 
 
 for _verb in (
-    info, pools, query, get, files, verify, recover, checkpoint, compact, backup, restore
+    info, pools, query, get, files, shell, verify, recover, checkpoint, compact, backup, restore
 ):
     cli.add_command(_verb)
 

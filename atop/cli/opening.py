@@ -10,6 +10,7 @@ from atop.errors import NotAStore
 from atop.store import Store
 
 store_argument = click.argument("store", type=click.Path(path_type=Path))
+_URLS = ("atop://", "atop+unix://")
 
 
 def reading(path: Path) -> Store:
@@ -22,6 +23,22 @@ def writing(path: Path) -> Store:
 
     :raises NotAStore: when it is not.
     """
+    _check_there(path)
+    return Store(path)
+
+
+def sharing(place: str, *, read_only: bool) -> Store:
+    """The store at `place`, a folder or a URL, for somebody who thinks between two changes.
+
+    :raises NotAStore: when there is none.
+    """
+    if place.startswith(_URLS):
+        return Store(place, readOnly=read_only)
+    if not read_only:
+        _check_there(Path(place))
+    return Store(Path(place), readOnly=read_only)
+
+
+def _check_there(path: Path) -> None:
     if not (path / "FORMAT").exists():
         raise NotAStore(f"there is no store at {path}", str(path))
-    return Store(path)

@@ -35,7 +35,7 @@ def words(verb: str, store: Path, *more: str) -> list[str]:
 
 def test_the_verbs_are_those_that_the_manual_has() -> None:
     care = {"verify", "recover", "checkpoint", "compact", "backup", "restore"}
-    assert set(VERBS) == {"info", "pools", "query", "get", "files"} | care
+    assert set(VERBS) == {"info", "pools", "query", "get", "files", "shell"} | care
 
 
 @pytest.mark.parametrize("verb", VERBS)
