@@ -5,10 +5,10 @@ PYTHON ?= python3
 python := .venv/bin/python
 made   := $(PYTHON) in $(CURDIR)
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench bench-sharing clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/ready  ## import the sample mail, contacts and events, and show them
 	@$(python) -m examples.pim demo
@@ -23,8 +23,11 @@ lint: .venv/ready  ## check the code with ruff and mypy
 	@echo "mypy --strict"
 	@$(python) -m mypy --no-error-summary
 
-bench: .venv/ready  ## measure, and write doc/performance.rst
+bench: .venv/ready  ## measure, and write doc/performance.rst; see also bench-sharing
 	@$(python) benchmarks/core.py
+
+bench-sharing: .venv/ready  ## measure beside ZEO and Durus, and write doc/performance-sharing.rst
+	@$(python) benchmarks/sharing.py
 
 clean:  ## remove .venv, build products and caches
 	@rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -11,8 +12,8 @@ from time import perf_counter
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.goals import rows
-from benchmarks.machine import machine
-from benchmarks.report import lines, page, show
+from benchmarks.machine import BERKELEY_DB, machine
+from benchmarks.report import SHEET, page
 from benchmarks.rounds import ROOT, Run, Sizes
 
 PAGE = ROOT / "doc" / "performance.rst"
@@ -28,12 +29,14 @@ def main() -> None:
         print(f"{perf_counter() - begun:4.0f} s  {what}", file=sys.stderr)
 
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=asked.dir) as folder:
-        ran_on = machine(Path(folder))
+        ran_on = {
+            **machine(Path(folder)), "Berkeley DB": BERKELEY_DB, "SQLite": sqlite3.sqlite_version,
+        }
         run = Run(Path(folder), sizes, tell)
         run.measure()
     tell("done")
-    shown = list(lines(run.table, rows(sizes)))
-    show(shown)
+    shown = list(SHEET.lines(run.table, rows(sizes)))
+    SHEET.show(shown)
     if asked.write is not None:
         asked.write.write_text(page(ran_on, shown, sizes.rounds, sizes.large), encoding="utf-8")
 

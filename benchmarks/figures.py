@@ -24,8 +24,9 @@ class Table:
 
     def ratio(self, one: tuple[str, str], other: tuple[str, str]) -> float | None:
         """`one` divided by `other`, each contender and figure: the median over rounds."""
-        pairs = list(zip(self.samples(*one), self.samples(*other), strict=False))
-        return median(above / below for above, below in pairs) if pairs else None
+        pairs = zip(self.samples(*one), self.samples(*other), strict=False)
+        ratios = [above / below for above, below in pairs if below]
+        return median(ratios) if ratios else None
 
 
 def spread(samples: list[float]) -> tuple[float, float, float]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 import sys
 from pathlib import Path
 
 from berkeleydb import db
 
+BERKELEY_DB = ".".join(map(str, db.version())) + f", berkeleydb {db.__version__}"
+
 
 def machine(folder: Path) -> dict[str, str]:
-    """What may matter to the figures, for files in `folder`."""
+    """What may matter to the figures of anybody, for files in `folder`."""
     return {
         "Processor": f"{_processor()}, {os.cpu_count()} cores",
         "Memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.0f} GB",
         "System": f"{_system()}, kernel {platform.release().partition('-')[0]}",
         "File system": _file_system(folder),
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
-        "Berkeley DB": ".".join(map(str, db.version())) + f", berkeleydb {db.__version__}",
-        "SQLite": sqlite3.sqlite_version,
     }
 
 

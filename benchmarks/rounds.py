@@ -41,13 +41,18 @@ class Sizes:
 
 
 class Worker:
-    """The process of one contender."""
+    """The process of one contender, which runs `module`."""
 
-    def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, environment: dict[str, str],
+        module: str = "benchmarks.worker",
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", name, str(folder)],
+            [sys.executable, "-m", module, name, str(folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT,
         )  # fmt: skip
+        self.pid = self._process.pid
+        self._asked = ""
 
     def __enter__(self) -> Worker:
         return self
@@ -59,15 +64,28 @@ class Worker:
 
     def call(self, name: str, **args: Any) -> dict[str, float]:
         """The figures that the measure `name` gives."""
+        self.ask(name, **args)
+        return self.answer()
+
+    def ask(self, name: str, **args: Any) -> None:
+        """The same without waiting for the answer."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        self._asked = name
         self._process.stdin.write(json.dumps([name, args]) + "\n")
         self._process.stdin.flush()
+
+    def answer(self) -> dict[str, float]:
+        """What comes back for :meth:`ask`."""
+        assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"a process failed in {name}: its error is above")
+            raise RuntimeError(f"a process failed in {self._asked}: its error is above")
         figures: dict[str, float] = json.loads(answer)
         return figures
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._process.kill()
 
 
 class Run:
@@ -76,7 +94,7 @@ class Run:
     def __init__(self, folder: Path, sizes: Sizes, tell: Callable[[str], None]) -> None:
         self.table = Table()
         self._folder = folder
-        self._environment = _environment(folder / "bytecode")
+        self._environment = environment(folder / "bytecode")
         self._sizes = sizes
         self._tell = tell
 
@@ -157,12 +175,16 @@ def _measures(sizes: Sizes) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _turned(number: int) -> list[str]:
-    names = list(CONTENDERS)
+    return turned(list(CONTENDERS), number)
+
+
+def turned(names: list[str], number: int) -> list[str]:
+    """The order in which contenders take turns in that round."""
     at = number % len(names)
     return names[at:] + names[:at]
 
 
-def _environment(bytecode: Path) -> dict[str, str]:
+def environment(bytecode: Path) -> dict[str, str]:
     """As an installed program has it: with its bytecode on disk from the second start on."""
     ours = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "PYTHONPYCACHEPREFIX": str(bytecode)}
     return {**os.environ, **ours, "PYTHONDONTWRITEBYTECODE": ""}

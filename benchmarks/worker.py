@@ -18,7 +18,7 @@ from pathlib import Path
 from pickle import dumps
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.contacts import SEED, Contact, contacts
 from benchmarks.contender import PAGE, Contender
@@ -200,7 +200,13 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
 
 
-def serve(workbench: Workbench) -> None:
+class Closable(Protocol):
+    """A workbench, whose other methods are what it can be asked for."""
+
+    def close(self) -> Figures: ...
+
+
+def serve(workbench: Closable) -> None:
     """Answer calls until there are no more."""
     for line in sys.stdin:
         name, args = json.loads(line)
