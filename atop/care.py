@@ -65,8 +65,12 @@ def backup(store: Store, path: str | os.PathLike[str], progress: Progress | None
     """See :meth:`atop.store.Store.backup`."""
     _outside(store, "a backup is made")
     keeper, source = store.keeper, store.path
+    if store.url is not None:
+        raise StoreError(
+            f"{store.url} is backed up where its folder is: run `atopdb backup` there", store.url
+        )
     if source is None:
-        raise StoreError(f"{store!r} has no folder here: back it up on the machine that has it")
+        raise StoreError(f"{store!r} has no folder to copy: add its items to one that has")
     check = _FileCheck(store.allowed).check
     back_up(keeper.copy_to, source, Path(path).absolute(), check, progress or silent)
 

@@ -50,7 +50,9 @@ class File(Item):
         :raises ValueRefused: while the file is being written.
         """
         pending = self._pending()
-        return pending.path.open("rb") if pending else self._files().open(cast(int, self.id))
+        if pending:
+            return pending.path.open("rb")
+        return self._files().open(cast(int, self.id), self.size, self.sha256)
 
     @property
     def path(self) -> Path:

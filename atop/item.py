@@ -32,7 +32,8 @@ class Bond(weakref.ref["Item"]):
     last changed it. ``hidden`` holds values that can change in place and that nobody has touched;
     ``baseline`` is the pickled state as it was when one was touched. An item is ``fresh`` in the
     transaction that adds it, whose ``before`` are the attributes it had then, where they may have
-    changed since; it is ``stored`` once it was flushed, and ``gone`` once it was deleted.
+    changed since; it is ``stored`` once it was flushed, and ``gone`` once it was deleted. One that
+    is ``resting`` has all its attributes, and looks like a ghost until it is touched.
     """
 
     key: bytes
@@ -41,6 +42,7 @@ class Bond(weakref.ref["Item"]):
     stored = True
     fresh = False
     gone = False
+    resting = False
     hidden: dict[str, Any] | None = None
     baseline: bytes | None = None
     before: Before | None = None
@@ -271,7 +273,7 @@ _ghosts: dict[Any, type[Item]] = {}
 
 
 def is_ghost(item: Item) -> bool:
-    """Whether `item` is not loaded."""
+    """Whether `item` is not loaded, or resting: it has to be woken first."""
     return issubclass(type(item), _Ghost)
 
 
@@ -289,10 +291,17 @@ def wake(item: Any) -> None:
 
 def make_ghost(item: Item, bond: Bond) -> None:
     """Forget all attributes of `item`, until somebody looks at it."""
+    bond.resting = False
     bond.hidden = bond.baseline = None
     set_dict(item, {})
     if not is_ghost(item):
         object.__setattr__(item, "__class__", ghost_class(type(item)))
+
+
+def rest(item: Item, bond: Bond) -> None:
+    """Be told when `item` is touched; it keeps its attributes."""
+    bond.resting = True
+    object.__setattr__(item, "__class__", ghost_class(type(item)))
 
 
 def make_present(item: Item) -> None:

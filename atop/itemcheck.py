@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from atop.classes import Broken
 from atop.engine.base import INDEX, ITEMS, Range, Row
+from atop.engine.filefolder import FileFolder
 from atop.engine.progress import Progress
-from atop.errors import DamagedStore, NewerClass, NotLoadable, StoreFailed
+from atop.errors import (
+    DamagedStore,
+    NewerClass,
+    NotLoadable,
+    StoreClosed,
+    StoreError,
+    StoreFailed,
+    StoreUnreachable,
+)
 from atop.files import File
 from atop.index import PoolPlan, pool_keys, pool_prefix
 from atop.item import Item
@@ -186,27 +195,34 @@ class ItemCheck:
 
     def _file(self, item: File) -> None:
         self.files += 1
-        wrong = _file_damage(self._reader.store.files.path(item.id or 0), item.size, item.sha256)
+        wrong = _file_damage(self._reader.store.files, item)
         if wrong:
             self._findings.damaged(f"the file {item.name!r} ({wrong})", f"item {item.id}")
 
 
-def _file_damage(path: Path, size: int, sha256: str) -> str:
+def _file_damage(files: FileFolder, item: File) -> str:
+    ident = item.id or 0
+    place = files.name(ident)
     try:
-        found = path.stat().st_size
-        if found != size:
-            return f"{path} has {found:,} bytes and should have {size:,}"
-        if _digest(path) != sha256:
-            return f"the bytes of {path} are not those that were stored"
+        with files.open(ident, item.size, item.sha256) as file:
+            found = file.seek(0, os.SEEK_END)
+            if found != item.size:
+                return f"{place} has {found:,} bytes and should have {item.size:,}"
+            file.seek(0)
+            if _digest(file) != item.sha256:
+                return f"the bytes of {place} are not those that were stored"
     except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+        return f"{place} cannot be read: {error.strerror}"
+    except (StoreUnreachable, StoreClosed, StoreFailed):
+        raise
+    except StoreError as error:
+        return str(error)
     return ""
 
 
-def _digest(path: Path) -> str:
+def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()
 

@@ -1,6 +1,10 @@
 """Objects: what one thread has loaded, one object for an id.
 
 The identity map is weak, with a bounded strong tail of what was loaded last.
+
+In an optimistic store an item that was loaded is put to rest when a transaction begins, so that it
+is seen which ones that transaction reads. What is awake is listed: a begin costs as much as was
+touched since the one before, however much is in memory.
 """
 
 from __future__ import annotations
@@ -10,15 +14,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from atop.classes import Kind
+from atop.classes import ClassTable, Kind
 from atop.engine.base import ITEMS, View
 from atop.errors import NewerClass, NoSuchItem, NotLoadable
 from atop.item import (
     Bond,
     Item,
     ghost_class,
+    is_ghost,
     make_ghost,
     make_present,
+    rest,
     set_bond,
     set_dict,
 )
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from atop.store import Store
 
 TAIL_BYTES = 16 << 20
+_MANY = 1000
 _ITEM_BYTES = 600  # about what Python needs for an item beside the bytes of its record
 
 _new = object.__new__
@@ -49,11 +56,45 @@ class Objects(ABC):
         self._load_state = loader(store.allowed, self._dereference)
         self._dropped = self._dropper()
         self._kinds: dict[int, Kind] = {}
+        self._rests = store.optimistic
+        self._awake: list[Bond] = []
+        self._many_awake = _MANY
 
     @property
     @abstractmethod
     def view(self) -> View:
         """The tables from which items are loaded."""
+
+    @abstractmethod
+    def touched(self, key: bytes) -> None:
+        """The item of that id was resting, and was touched."""
+
+    def woken(self, bond: Bond) -> None:
+        """The item with that bond shows its attributes from now on."""
+        if self._rests:
+            self._awake.append(bond)
+            if len(self._awake) > self._many_awake:
+                self._awake[:] = [each for each in self._awake if each() is not None]
+                self._many_awake = 2 * len(self._awake) + _MANY
+
+    def rest(self) -> list[bytes]:
+        """Put to rest what is awake; answers the items whose values the program still holds.
+
+        These cannot rest, since what is done with such a value goes round its item.
+        """
+        held = []
+        awake = self._awake
+        while awake:  # another thread that looks at an item of ours may be adding to it
+            bond = awake.pop()
+            item = bond()
+            if item is None or item._atop is not bond or bond.gone or is_ghost(item):
+                continue
+            if bond.key in self.watch:
+                held.append(bond)
+            else:
+                rest(item, bond)
+        awake += held
+        return [bond.key for bond in held]
 
     def known(self, key: bytes) -> Item | None:
         """The object for that id, if there is one."""
@@ -83,6 +124,7 @@ class Objects(ABC):
             bond = self.register(key, item)
         make_present(item)
         set_dict(item, state)
+        self.woken(bond)
         if not IMMUTABLE.issuperset(map(type, state.values())) and not hide(item, bond):
             self.watch.lend(item, bond)
         self._keep(item, len(record) + _ITEM_BYTES)
@@ -96,6 +138,7 @@ class Objects(ABC):
         except BaseException:
             self.items.pop(key, None)
             raise
+        self.woken(bond)
         self._keep(item, len(record) + _ITEM_BYTES)
         return item
 
@@ -108,17 +151,26 @@ class Objects(ABC):
             self._tail.popleft()
             self._tail_bytes -= self._tail_sizes.popleft()
 
+    @abstractmethod
+    def is_new_class(self, class_number: int) -> bool:
+        """Whether it is the transaction that gave out that number, which may not come to stay."""
+
     def _kind(self, class_number: int) -> Kind:
+        if self.is_new_class(class_number):
+            return ClassTable().kind(class_number, self.view)
         kind = self.store.classes.kind(class_number, self.view)
         if not kind.broken:
             self._kinds[class_number] = kind
         return kind
 
     def load(self, item: Item, bond: Bond) -> None:
-        """Load a ghost.
+        """Load a ghost, or wake an item that rests.
 
         :raises NoSuchItem: when it was deleted.
         """
+        if bond.resting:
+            self._wake(item, bond)
+            return
         record = self.view.get(ITEMS, bond.key)
         if record is None:
             raise NoSuchItem(f"item {number(bond.key)} was deleted", number(bond.key))
@@ -128,6 +180,14 @@ class Objects(ABC):
         except BaseException:
             make_ghost(item, bond)
             raise
+        self.woken(bond)
+
+    def _wake(self, item: Item, bond: Bond) -> None:
+        """In this order, so that :meth:`rest` in another thread misses nothing."""
+        bond.resting = False
+        make_present(item)
+        self.woken(bond)
+        self.touched(bond.key)
 
     def register(self, key: bytes, item: Item) -> Bond:
         """`item` is the one object for its id from now on; answers its bond."""
@@ -142,8 +202,8 @@ class Objects(ABC):
         self.items[bond.key] = bond
 
     def known_items(self) -> Iterator[Item]:
-        """All objects of this session that are alive."""
-        for reference in list(self.items.values()):
+        """The objects of this session that are alive, at least those that are awake."""
+        for reference in list(self._awake if self._rests else self.items.values()):
             item = reference()
             if item is not None:
                 yield item
@@ -212,7 +272,7 @@ class Objects(ABC):
         key = ident.to_bytes(8, "big")
         item = self.known(key)
         if item is None:
-            kind = self.store.classes.kind(class_number, self.view)
+            kind = self._kinds.get(class_number) or self._kind(class_number)
             item = _new(ghost_class(kind.cls))
             self.register(key, item)
         return item

@@ -143,11 +143,13 @@ class Query(Sequence[Any]):
         seen = self._seen()
         while left > 0:
             keys, page = self._rows(rest)
-            yield from page if seen is None else _unseen(keys, page, seen)
             left -= len(keys)
-            if len(keys) < rest.limit or not left:
-                return
-            rest = rest.after(keys[-1])._replace(limit=min(2 * rest.limit, PAGE, left))
+            if len(keys) < rest.limit:
+                left = 0
+            if left:
+                rest = rest.after(keys[-1])._replace(limit=min(2 * rest.limit, PAGE, left))
+                self._session().foresee(rest, records=self._shows == "items")
+            yield from page if seen is None else _unseen(keys, page, seen)
 
     def __reversed__(self) -> Iterator[Any]:
         return iter(self._slice(slice(None, None, -1)))

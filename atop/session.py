@@ -2,18 +2,20 @@
 
 In one session an id is one object. What is cached is right: at each look-up outside a transaction,
 and at the begin of each transaction and snapshot, the ids that were committed since become ghosts.
+An optimistic transaction learns here which of the items that it touches were cached.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Range, Row, View, suffix
 from atop.engine.filefolder import PendingFile
 from atop.engine.present import Present, Snapshot
+from atop.engine.reads import Reads
 from atop.errors import (
     DamagedStore,
     NoSuchItem,
@@ -73,10 +75,15 @@ class Session(Objects):
             return
         changed = self._changed_since(self._serial)
         self._serial = self._present.serial = serial
+        self._renew(changed)
+
+    def _renew(self, changed: Iterable[bytes]) -> None:
+        """Others have changed the items of these ids."""
         for key in changed:
             item = self.known(key)
-            if item is not None and item._atop is not None and not is_ghost(item):
-                self.watch.renew(item, item._atop)
+            bond = None if item is None else item._atop
+            if item is not None and bond is not None and (bond.resting or not is_ghost(item)):
+                self.watch.renew(item, bond)
 
     def _changed_since(self, serial: int) -> list[bytes]:
         """The ids committed after `serial`; where these are not known, all that we have."""
@@ -85,9 +92,27 @@ class Session(Objects):
         except SnapshotTooOld:
             return list(self.items)
 
-    def committed(self, serial: int) -> None:
-        """This session's own commit was `serial`: what it has cached is what was stored."""
+    def committed(self, serial: int, changed: Iterable[bytes] = ()) -> None:
+        """This session's own commit was `serial`: what it has cached is what was stored.
+
+        `changed` are items that others have changed before it, since what it was based on.
+        """
         self._serial = self._present.serial = serial
+        self._renew(changed)
+
+    # Optimistic transactions
+
+    def watch_reads(self, reads: Reads) -> None:
+        """The transaction that has just begun is to learn of all that it touches."""
+        reads.keys[ITEMS].update(self.rest())
+
+    def touched(self, key: bytes) -> None:
+        transaction = self.transaction
+        if transaction is not None and transaction.reads is not None:
+            transaction.reads.keys[ITEMS].add(key)
+
+    def is_new_class(self, class_number: int) -> bool:
+        return self.transaction is not None and self.transaction.is_new_class(class_number)
 
     def read(self, ask: Callable[[View], Any]) -> Any:
         """The answer of one read, after which all that is cached is of the same moment."""
@@ -125,6 +150,11 @@ class Session(Objects):
             self._joined(key) if record is None else build(key[-ID_BYTES:], record)
             for key, record in rows
         ]
+
+    def foresee(self, within: Range, *, records: bool) -> None:
+        """A page of an index is about to be asked for, with the items or without."""
+        engine = self.engine if self.transaction is None else self.transaction.turn.engine
+        engine.foresee(within, records=records)
 
     def _joined(self, key: bytes) -> Item:
         """The item of an index row, which was known when the row was read."""
@@ -182,7 +212,7 @@ class Session(Objects):
         """How many items the store has."""
         self.flushed()
         if self.transaction is not None:
-            return self.transaction.count(ITEMS)
+            return self.transaction.count_items()
         return (self.snapshot or self.engine).state.counts[ITEMS]
 
     def get_catalog(self, key: bytes) -> bytes | None:
@@ -274,13 +304,12 @@ class Session(Objects):
         """See the store as it is now, until :meth:`end_snapshot`."""
         if self.transaction is not None or self.snapshot is not None:
             raise TransactionError("a snapshot cannot begin here")
-        snapshot = Snapshot(self.engine)
+        snapshot = self.snapshot = Snapshot(self.engine)
         try:
-            self.catch_up(snapshot.state.serial)
+            self.catch_up(snapshot.serial)
         except BaseException:
-            snapshot.close()
+            self.end_snapshot()
             raise
-        self.snapshot = snapshot
         return snapshot
 
     def end_snapshot(self) -> None:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from atop import care
 from atop.care import Compacted, Stats
 from atop.classes import ClassTable
-from atop.engine.base import Engine, Range
+from atop.engine.address import parse
+from atop.engine.base import Engine, Range, Turn
 from atop.engine.filefolder import FileFolder
-from atop.engine.folder import Folder, open_folder
-from atop.engine.keeping import FolderKeeper, Keeper
+from atop.engine.folder import Folder
+from atop.engine.keeping import Keeper
+from atop.engine.link import Link, open_address, open_link
 from atop.engine.memory import MemoryEngine
+from atop.engine.optimism import Optimist
 from atop.engine.progress import Progress
 from atop.errors import (
+    Conflict,
     IndexMismatch,
     NoSuchItem,
     NotStorable,
@@ -29,6 +35,7 @@ from atop.errors import (
     ReadOnlyStore,
     StoreClosed,
     TransactionError,
+    TransactionLost,
     ValueRefused,
 )
 from atop.files import File, Writer
@@ -43,25 +50,44 @@ from atop.transaction import Transaction
 from atop.values import IMMUTABLE, unguarded
 from atop.verify import verify
 
+if TYPE_CHECKING:
+    from atop.engine.remotelink import RemoteLink
+
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_BYTES = 64 << 20
 TIMEOUT = 10.0
+_TRIES = 6
+_OPTIMISTIC_TRIES = 3
+_PAUSE = 0.001
+_RETRIED = (TransactionLost, Conflict)
 _MISSING: Any = object()
 
 
 class Store:
     """Items and files in the folder `path`, or in memory without one.
 
+    `path` may also be the address of a server, ``atop://host:2972`` or ``atop+unix:///socket``.
+
     Opens the store, or creates it if there is none, and recovers it whenever that is needed.
     `cacheSize` is the page cache in bytes. Without `durable`, a commit returns before it is on
     disk. `allow` lists the classes of values that may be unpickled beside the standard ones.
     `timeout` is how many seconds a writer waits for its turn.
 
+    With `optimistic`, a transaction takes no turn when it begins, so that nobody waits for a slow
+    one: it is found out at its end whether others have changed what it read, and then it is rolled
+    back with :class:`WriteConflict`. :meth:`transact` does it again then.
+
+    A server is shown the `token`, or the certificate in the file `cert` with its `key`. It has to
+    have a certificate of an authority that the system trusts, or of the one in the file `ca`. With
+    `insecure` there is no TLS, which is possible on this machine alone.
+
     :raises NotAStore: when `path` holds something else.
     :raises StoreBusy: when another process has it.
+    :raises StoreUnreachable: when nobody answers at an address.
+    :raises StorePermission: when the server does not know the token.
     :raises DamagedStore: when its bytes are not what was written.
     """
 
@@ -74,26 +100,43 @@ class Store:
         durable: bool = True,
         allow: Iterable[type] = (),
         timeout: float = TIMEOUT,
+        optimistic: bool = False,
+        token: str = "",
+        ca: str | os.PathLike[str] | None = None,
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
     ) -> None:
-        self.path = None if path is None else Path(path).absolute()
+        address = parse(path) if isinstance(path, str) else None
+        self.url = None if address is None else str(address)
+        self.path = None if path is None or address is not None else Path(path).absolute()
         self.readOnly = readOnly
         self.durable = durable
         self.timeout = timeout
+        self.optimistic = optimistic
         self.allowed = Allowed((*allow, Index))
         self.classes = ClassTable()
         self._sessions = threading.local()
-        self.folder: Folder | None = None
         self.engine: Engine
-        if self.path is None:
+        self.files: FileFolder
+        self._link: Link | RemoteLink | None = None
+        if address is not None:
+            self._link = open_address(
+                address, token, ca, cert, key, insecure, read_only=readOnly, timeout=timeout
+            )
+            self.engine, self.files = self._link, self._link.files
+        elif token or ca or cert or key or insecure:
+            raise ValueRefused("token=, ca=, cert=, key= and insecure= are for a store's address")
+        elif self.path is None:
             self.files = FileFolder(None)
             self.engine = MemoryEngine(self.files)
-            self.keeper = Keeper(self.files)
         else:
-            self.folder = open_folder(self.path, read_only=readOnly, cache_bytes=cacheSize)
-            self.engine, self.files = self.folder.engine, self.folder.files
-            self.keeper = FolderKeeper(self.folder)
+            self._link = open_link(
+                self.path, read_only=readOnly, cache_bytes=cacheSize, timeout=timeout
+            )
+            self.engine, self.files = self._link, self._link.files
         self._closed = False
-        self._shut = weakref.finalize(self, _shut, self.folder, self.engine, self.files)
+        self._shut = weakref.finalize(self, _shut, self.engine, self.files)
 
     # Transactions
 
@@ -111,11 +154,14 @@ class Store:
 
     def begin(self) -> Transaction:
         """The same by hand: call ``commit()`` or ``abort()`` on what this returns."""
+        return self._begin(self.optimistic)
+
+    def _begin(self, optimistic: bool) -> Transaction:
         session = self.session()
         self.check_writable()
-        if session.transaction is not None:
-            session.transaction = Transaction(session, session.transaction.turn,
-                                              session.transaction)
+        outer = session.transaction
+        if outer is not None:
+            session.transaction = Transaction(session, outer.turn, outer)
             return session.transaction
         if session.snapshot is not None:
             raise TransactionError(
@@ -123,18 +169,37 @@ class Store:
                 "end the snapshot first"
             )
         session.check_outside()
-        turn = self.engine.writer(self.timeout)
+        turn: Turn = (
+            Optimist(self.engine, self.timeout) if optimistic else self.engine.writer(self.timeout)
+        )
         try:
+            transaction = session.transaction = Transaction(session, turn)
             session.catch_up(turn.state.serial)
-            session.transaction = Transaction(session, turn)
+            if transaction.reads is not None:
+                session.watch_reads(transaction.reads)
         except BaseException:
+            session.transaction = None
             turn.release()
             raise
-        return session.transaction
+        return transaction
 
     def transact(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `call` returns, called in a transaction."""
-        with self.transaction():
+        """What `call` returns, called in a transaction.
+
+        When that is lost, or conflicts with others, it is rolled back and `call` is called again,
+        so it should change nothing but the store. After some conflicts it takes the turn first, so
+        that it gets through.
+        """
+        if self.session().transaction is not None:
+            with self.transaction():
+                return call(*args, **kwargs)
+        for failed in range(_TRIES - 1):
+            try:
+                with self._begin(self.optimistic and failed < _OPTIMISTIC_TRIES):
+                    return call(*args, **kwargs)
+            except _RETRIED:
+                time.sleep(random.random() * _PAUSE * 2**failed)
+        with self._begin(optimistic=False):
             return call(*args, **kwargs)
 
     @contextmanager
@@ -328,9 +393,24 @@ class Store:
 
     def __repr__(self) -> str:
         state = " closed" if self._closed else " read-only" if self.readOnly else ""
-        return f"<Store {self.path or 'in memory'}{state}>"
+        return f"<Store {self.place}{state}>"
 
     # For the layers around
+
+    @property
+    def folder(self) -> Folder | None:
+        """The store's folder, while this process owns it."""
+        return self._link.owned if isinstance(self._link, Link) else None
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for people."""
+        return self.url or ("in memory" if self.path is None else str(self.path))
+
+    @property
+    def keeper(self) -> Keeper:
+        """The care of the store."""
+        return Keeper(self.files) if self._link is None else self._link.keeper
 
     def session(self) -> Session:
         """What the current thread has loaded."""
@@ -344,14 +424,14 @@ class Store:
     def check_open(self) -> None:
         """Raise :class:`StoreClosed` in a store that was closed."""
         if self._closed:
-            name = self.path or "the store in memory"
-            raise StoreClosed(f"{name} is closed: open it again", str(self.path))
+            name = "the store in memory" if self.place == "in memory" else self.place
+            raise StoreClosed(f"{name} is closed: open it again", name)
 
     def check_writable(self) -> None:
         """Raise :class:`ReadOnlyStore` in a store that was opened for reading only."""
         if self.readOnly:
-            raise ReadOnlyStore(f"{self.path} was opened with readOnly=True: open it without",
-                                str(self.path))
+            raise ReadOnlyStore(f"{self.place} was opened with readOnly=True: open it without",
+                                self.place)
 
     def check_own(self, item: Item) -> None:
         """Raise :class:`OtherStore` for an item of another store."""
@@ -412,13 +492,10 @@ class _ThreadEnd:
                 self._session.transaction.abort()
 
 
-def _shut(folder: Folder | None, engine: Engine, files: FileFolder) -> None:
+def _shut(engine: Engine, files: FileFolder) -> None:
     """Close what a store has open; called by close(), or when the store is dropped, or at exit."""
-    if folder is not None:
-        folder.close()
-    else:
-        engine.close()
-        files.close()
+    engine.close()
+    files.close()
 
 
 def transacted(method: F) -> F:

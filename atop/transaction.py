@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -16,12 +17,14 @@ from atop.batch import Batch, Membership
 from atop.classes import class_row
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Turn, next_state
 from atop.engine.filefolder import PendingFile
+from atop.engine.optimism import Optimist
 from atop.engine.overlay import Overlay
 from atop.engine.present import Present
 from atop.errors import (
     DuplicateKey,
     NoSuchItem,
     NotStorable,
+    StoreError,
     TransactionEnded,
     ValueRefused,
     WrongThread,
@@ -61,6 +64,8 @@ class Transaction:
         self.turn = turn
         self.outer = outer
         self._number = next(_numbers)
+        self._optimist = turn if isinstance(turn, Optimist) else None
+        self.reads = self._optimist.reads if self._optimist else None
         self._ended = False
         self._flushing = False
         self._spilled = False
@@ -68,11 +73,15 @@ class Transaction:
         self._members: dict[bytes, Membership] = {}
         self._deleted: dict[bytes, Item] = {}
         self._classes: dict[type[Item], int] = {}
+        self._new_classes: set[int] = set()
+        self._added: list[tuple[int, int]] = []
         self._flush_at = FLUSH_ITEMS
         self.files: list[PendingFile] = []
         self.removed_files: list[int] = []
         if outer is None:
-            self.overlay = Overlay(Present(turn.engine, turn.state.serial))
+            self.overlay = Overlay(
+                self._optimist.view if self._optimist else Present(turn.engine, turn.state.serial)
+            )
             self._counts = dict(turn.state.counts)
             self._next_id, self._end_id = turn.ids
         else:
@@ -80,7 +89,12 @@ class Transaction:
             self.overlay = Overlay(outer.overlay)
             self._counts = {}
             self._next_id, self._end_id = outer._next_id, outer._end_id
-        self._first_id = self._next_id
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to commit by now, in this transaction or an outer one."""
+        self.flush()
+        return self._differs()
 
     def commit(self) -> None:
         """Make the changes so, durably on return. A nested transaction hands them to its outer.
@@ -147,8 +161,10 @@ class Transaction:
         if self._next_id == self._end_id:
             self._next_id, self._end_id = self.turn.more_ids()
         key = self._next_id.to_bytes(8, "big")
+        self._note_added(self._next_id, self._next_id + 1)
         self._next_id += 1
         bond = self._session.register(key, item)
+        self._session.woken(bond)
         bond.stored = False
         bond.fresh = True
         bond.mark = self._number
@@ -184,15 +200,20 @@ class Transaction:
         members = self._members.setdefault(bond.key, {})
         members[_key(pool)] = entries if bond.fresh and bond.before is None else None
         if plan.unique:
-            first = self._next_id
+            before = set(self._changed)
             try:
                 self.flush()
             except DuplicateKey:
                 members.pop(_key(pool), None)
-                for added in [each for key, each in self._changed.items() if number(key) >= first]:
-                    assert added._atop is not None
-                    self.forget(added, added._atop)
+                self._forget_reached(before)
                 raise
+
+    def _forget_reached(self, before: set[bytes]) -> None:
+        """Items that a flush has added, and that wait since, are not to be added after all."""
+        for key, item in list(self._changed.items()):
+            bond = item._atop
+            if bond is not None and not bond.stored and key not in before:
+                self.forget(item, bond)
 
     def leave(self, pool: Pool, item: Item, bond: Bond) -> None:
         """`item` is to be in `pool` no longer."""
@@ -219,10 +240,18 @@ class Transaction:
         record = self.overlay.get(ITEMS, key)
         return frozenset() if record is None else decode_entries(record)
 
-    def count(self, table: str) -> int:
-        """How many rows `table` has now."""
-        below = self._counts[table] if self.outer is None else self.outer.count(table)
-        return below + self.overlay.totals()[table]
+    def count_items(self) -> int:
+        """How many items the store has now."""
+        if self.reads is not None:
+            self.reads.span(ITEMS, None, None)
+        return self._count(ITEMS)
+
+    def _count(self, table: str) -> int:
+        more = self.overlay.totals()[table]
+        if self.outer is not None:
+            return self.outer._count(table) + more
+        below = self._optimist.snapshot.state.counts[table] if self._optimist else 0
+        return below + self._counts[table] + more
 
     def _touch(self, item: Item, bond: Bond) -> None:
         self.check_alive(item, bond)
@@ -296,8 +325,20 @@ class Transaction:
             known, exists = self._session.store.classes.find_number(cls, self.overlay)
             if not exists:
                 self.overlay.put(CATALOG, *class_row(known, cls), existed=False)
+                self._new_classes.add(known)
             self._classes[cls] = known
         return known
+
+    def is_new_class(self, class_number: int) -> bool:
+        """Whether this transaction, or an outer one, has entered a class with that number."""
+        return class_number in self._new_classes or (
+            self.outer is not None and self.outer.is_new_class(class_number)
+        )
+
+    def _differs(self) -> bool:
+        return self._spilled or self.overlay.size > 0 or (
+            self.outer is not None and self.outer._differs()
+        )
 
     def _flush_early(self) -> None:
         """Free memory. What is refused now may be in order at the end, so it is tried again."""
@@ -318,14 +359,14 @@ class Transaction:
         totals = self.overlay.totals()
         counts = {name: count + totals[name] for name, count in self._counts.items()}
         state = self.turn.state
-        next_id = self._next_id if self._next_id > self._first_id else state.next_id
+        next_id = max((end for _, end in self._added), default=state.next_id)
         commit = Commit(
             next_state(state, next_id, counts),
             self.overlay.changes(),
             files=[(file.id, file.name) for file in self.files],
             removed=self.removed_files,
         )
-        if not commit.changes and not self._spilled and self._next_id == self._first_id:
+        if not (commit.changes or self._spilled or self._added):
             self._end()
             self._session.watch.settle()
             self.turn.release()
@@ -343,16 +384,29 @@ class Transaction:
                 self._roll_back()
             finally:
                 self.turn.release()
+            if self._optimist is not None:
+                with suppress(StoreError):  # whoever looks at the store next is told
+                    self._session.refresh()
             return
         session = self._session
-        session.committed(commit.state.serial)
         session.store.classes.committed(self._classes)
+        session.store.files.kept(self.files)
         for item in self._deleted.values():
             _make_free(item)
-        for item in session.known_between(self._first_id, self._next_id):
-            assert item._atop is not None
-            item._atop.before, item._atop.fresh = None, False
+        for first, end in self._added:
+            for item in session.known_between(first, end):
+                assert item._atop is not None
+                item._atop.before, item._atop.fresh = None, False
         session.watch.settle()
+        self._go_on(commit.state.serial)
+
+    def _go_on(self, serial: int) -> None:
+        """Let the session see what it has committed, and what others have in between."""
+        if self._optimist is None:
+            self._session.committed(serial)
+        elif self._optimist.landed is not None:
+            state, changed = self._optimist.landed
+            self._session.committed(state.serial, changed)
 
     def _merge(self, outer: Transaction) -> None:
         self._end()
@@ -360,6 +414,9 @@ class Transaction:
         outer._next_id, outer._end_id = self._next_id, self._end_id
         outer._deleted.update(self._deleted)
         outer._classes.update(self._classes)
+        outer._new_classes |= self._new_classes
+        for first, end in self._added:
+            outer._note_added(first, end)
         outer.files += self.files
         outer.removed_files += self.removed_files
 
@@ -376,12 +433,22 @@ class Transaction:
             bond = item._atop
             if bond is None:
                 continue
-            if number(bond.key) >= self._first_id:
+            if self._has_added(bond):
                 self._unbind(item, bond)
             elif bond.mark >= self._number or id(item) in changed:
                 bond.mark = self.outer._number if self.outer else 0
                 session.watch.renew(item, bond)
         session.watch.settle()
+
+    def _note_added(self, first: int, end: int) -> None:
+        """Items with ids from `first` up to, not with, `end` were added."""
+        if self._added and self._added[-1][1] == first:
+            first, _ = self._added.pop()
+        self._added.append((first, end))
+
+    def _has_added(self, bond: Bond) -> bool:
+        ident = number(bond.key)
+        return any(first <= ident < end for first, end in self._added)
 
     def _unbind(self, item: Item, bond: Bond) -> None:
         """An item that was added is as it was before, and in no store."""

@@ -93,9 +93,9 @@ class _Verification:
             self._catalog(reader.view, items.pools)
             index = IndexCheck(reader, items, self._findings, self._progress)
             self._entries = index.run(state.counts[INDEX])
+            self._counts(state, reader.view)
         finally:
             reader.end_snapshot()
-        self._counts(state, reader.view)
         return state.serial
 
     def _counts(self, state: State, view: View) -> None:

@@ -109,6 +109,9 @@ class Watch:
             self._items[bond.key] = item
             bond.baseline = self._dump(item, state_of(item))
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._items
+
     def changed(self) -> list[Item]:
         """The watched items whose state is no longer what it was."""
         return [item for item in list(self._items.values()) if self._differs(item)]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import pytest
 
 from atop import Store
 from tests.checking import check_store
+from tests.partner import TOKEN, Partner
 
 ROOT = Path(__file__).parent.parent
+served: dict[str, Path] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,9 +31,46 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("atop")
 
 
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(scope="session")
+def partner() -> Iterator[Partner]:
+    """A process beside the tests."""
+    process = Partner()
+    yield process
+    process.close()
+
+
+@contextmanager
+def beside(
+    request: pytest.FixtureRequest, path: Path, kind: str
+) -> Iterator[Callable[..., Store]]:
+    """Another process has the store in `path`, writes in it or does nothing, as the kind says.
+
+    What the context gives opens the store.
+    """
+    verb = {"client": "own", "server": "serve", "mixture": "meddle"}.get(kind)
+    if verb is None:
+        yield partial(Store, path)
+        return
+    process: Partner = request.getfixturevalue("partner")
+    told = process.tell(verb, path)
+    try:
+        if kind == "server":
+            url, ca = told.split(" ", 1)
+            served[url] = path
+            yield partial(Store, url, token=TOKEN, ca=ca)
+        else:
+            yield partial(Store, path)
+    finally:
+        process.tell("end")
+
+
+@pytest.fixture(params=["memory", "folder", "client", "server", "mixture"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store with a short patience, verified after the test; a folder is opened anew for it."""
+    """A store with a short patience, verified after the test; a folder is opened anew for it.
+
+    As a ``client`` we have a store that another process owns, which a ``server`` lets us have over
+    TCP with TLS. In a ``mixture`` another process writes in ours all the time.
+    """
     if request.param == "memory":
         with Store(timeout=0.1) as opened:
             yield opened
@@ -37,12 +78,23 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
                 elsewhere(check_store, opened)
         return
     path = tmp_path / "store.atop"
-    opened = Store(path, timeout=0.1, durable=False)
-    yield opened
+    if request.param == "mixture":
+        Store(path).close()
+    with ExitStack() as stack:
+        opening: Callable[..., Store] = partial(Store, path)
+        if request.param in ("client", "server"):
+            opening = stack.enter_context(beside(request, path, request.param))
+        opened = opening(timeout=0.1, durable=False)
+        if request.param == "mixture":
+            stack.enter_context(beside(request, path, request.param))
+        assert (opened.folder is None) == (request.param in ("client", "server"))
+        yield opened
+        if request.param in ("client", "server"):
+            opened.close()
     allow = [each for each in opened.allowed.names.values() if isinstance(each, type)]
     opened.close()
     with Store(path, allow=allow) as again:
-        check_store(again)
+        check_store(again, pages=request.param == "folder")
 
 
 @pytest.fixture
@@ -53,22 +105,34 @@ def memory() -> Iterator[Store]:
         elsewhere(check_store, opened)
 
 
-@pytest.fixture
-def open_store(tmp_path: Path) -> Iterator[Callable[..., Store]]:
+@pytest.fixture(params=["folder", "client", "server"])
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[..., Store]]:
     """A function that opens the one store of this test; verified at the end."""
     path = tmp_path / "store.atop"
     opened: list[Store] = []
 
-    def open_it(**options: Any) -> Store:
-        opened.append(Store(path, **{"timeout": 0.1, "durable": False, **options}))
-        return opened[-1]
+    with beside(request, path, request.param) as opening:
 
-    yield open_it
-    for each in opened:
-        each.close()
+        def open_it(**options: Any) -> Store:
+            opened.append(opening(**{"timeout": 0.1, "durable": False, **options}))
+            return opened[-1]
+
+        yield open_it
+        for each in opened:
+            each.close()
     if path.exists():
         with Store(path) as again:
             check_store(again)
+
+
+def bytes_folder(store: Store) -> Path:
+    """Where the bytes of the store's files are, also when we are not told."""
+    if store.url is None:
+        return Path(store.files.folder)
+    assert store.engine.state  # by then the server has done what it was told before
+    return served[store.url] / "files"
 
 
 def elsewhere(call: Callable[..., Any], *args: Any) -> Any:

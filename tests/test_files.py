@@ -11,7 +11,7 @@ import pytest
 
 from atop import File, Item, Store
 from atop.errors import AtopError, IndexKeyError, NoTransaction, NotStorable, ValueRefused
-from tests.conftest import elsewhere, stored
+from tests.conftest import bytes_folder, elsewhere, stored
 
 
 class Stop(Exception):
@@ -30,7 +30,11 @@ def read(file: Any) -> bytes:
 
 
 def kept(store: Store) -> list[str]:
-    return sorted(os.listdir(store.files.folder))
+    return sorted(os.listdir(bytes_folder(store)))
+
+
+def place(file: Any) -> Path:
+    return bytes_folder(file.store) / str(file.id)
 
 
 def test_what_is_written_is_read(store: Store) -> None:
@@ -46,7 +50,11 @@ def test_what_is_written_is_read(store: Store) -> None:
                             "sha256": hashlib.sha256(b"hello").hexdigest()}
     assert elsewhere(lambda: read(store.getItemByID(file.id))) == b"hello"
     assert kept(store) == [str(file.id)]
-    assert isinstance(file.path, Path)
+    if store.url is None:
+        assert file.path == place(file)
+    else:
+        with pytest.raises(ValueRefused, match=r"open\(\)"):
+            file.path
 
 
 def test_an_empty_and_a_large_file(store: Store) -> None:
@@ -96,7 +104,7 @@ def test_savepoints_keep_and_remove_files(store: Store) -> None:
 def test_deleting_removes_the_bytes_at_the_commit(store: Store) -> None:
     with store.transaction():
         file, other = write(store, "a"), write(store, "b", b"other")
-    path = file.path
+    path = place(file)
     with pytest.raises(Stop), store.transaction():
         store.delete(file)
         raise Stop
@@ -151,7 +159,7 @@ def test_bytes_never_change_once_written(store: Store) -> None:
 def test_a_name_is_never_a_path(store: Store, name: str) -> None:
     with store.transaction():
         file = write(store, name)
-    assert file.path.parent == Path(store.files.folder)
+    assert kept(store) == [str(file.id)]
     assert stored(file)["name"] == name
     assert read(file) == b"hello"
 

@@ -13,13 +13,21 @@ LAYERS = [
     {"engine.messages"},
     {"engine.wire"},
     {"engine.turn", "engine.log", "engine.failures", "engine.history", "engine.pages"},
+    {"engine.address", "engine.certificate", "engine.channel", "engine.systemd", "engine.tokens"},
+    {"engine.answers", "engine.connection", "engine.reads", "engine.tls"},
     {"engine.differences", "engine.environment", "engine.filefolder", "engine.owner"},
-    {"engine.overlay", "engine.tables"},
-    {"engine.memory", "engine.present"},
+    {"engine.localfiles", "engine.overlay", "engine.published", "engine.remotefiles"},
+    {"engine.memory", "engine.optimism", "engine.present", "engine.tables", "engine.uploads"},
     {"engine.bdb"},
     {"engine.folder"},
     {"engine.backup", "engine.compaction"},
     {"engine.keeping"},
+    {"engine.lasting", "engine.remote", "engine.service", "engine.tunnel"},
+    {"engine.client", "engine.remotelink"},
+    {"engine.admission", "engine.server", "engine.upstream"},
+    {"engine.doors", "engine.serving"},
+    {"engine.link"},
+    {"engine.daemon"},
     {"keys", "values"},
     {"item"},
     {"records", "watch"},
@@ -47,6 +55,17 @@ def imports(path: Path) -> set[str]:
         for alias in node.names
     }
     return {name.removeprefix("atop.") for name in names if name.startswith("atop.")}
+
+
+def test_each_module_has_its_layer() -> None:
+    """Those that no other one may import are left out: the package itself and the commands."""
+    listed = {module for layer in LAYERS for module in layer}
+    found = {
+        ".".join(path.relative_to(ATOP).with_suffix("").parts)
+        for folder in (ATOP, ATOP / "engine") for path in folder.glob("*.py")
+        if not path.stem.startswith("__")
+    }
+    assert found == listed
 
 
 def test_nothing_imports_upward() -> None:

@@ -108,6 +108,7 @@ def test_a_snapshot_in_a_transaction_shows_the_transaction(store: Store) -> None
             assert len(store) == 1
 
 
+@pytest.mark.parametrize("store", ["memory", "folder"], indirect=True)
 def test_a_snapshot_that_fell_behind_is_told(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_deleted_file_can_be_read_in_a_snapshot(store: Store) -> None:
         with store.getItemByID(number).open() as source:
             assert source.read() == b"hello"
         path = source.name
+    assert store.engine.state
     assert not Path(path).exists(), "the bytes go when nobody may read them any more"
 
 

@@ -250,6 +250,7 @@ def test_a_transacted_method(store: Store) -> None:
         Account(balance=1).pay(1)
 
 
+@pytest.mark.parametrize("store", ["memory", "folder", "client", "server"], indirect=True)
 def test_a_transaction_that_changes_nothing_writes_nothing(store: Store) -> None:
     with store.transaction():
         item = store.add(Account(n=1))
@@ -267,7 +268,7 @@ def test_a_transaction_that_changes_nothing_writes_nothing(store: Store) -> None
 
 def test_a_second_writer_waits_and_gets_store_busy(store: Store) -> None:
     with store.transaction():
-        with pytest.raises(StoreBusy, match="thread"):
+        with pytest.raises(StoreBusy, match=r"thread|process"):
             elsewhere(store.begin)
         store.add(Account())
     elsewhere(lambda: store.begin().abort())

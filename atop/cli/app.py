@@ -13,6 +13,7 @@ from atop.cli.copies import backup, restore
 from atop.cli.look import files, get, info, pools
 from atop.cli.output import clean
 from atop.cli.query import query
+from atop.cli.serve import serve, token
 from atop.cli.shell import shell
 from atop.errors import AtopError
 
@@ -47,6 +48,10 @@ def cli() -> None:
     order is recovered before anything else. Classes of items are imported where Python finds
     them; set PYTHONPATH for those of your own programs.
 
+    STORE_OR_URL is a folder, or the address of a server, such as atop://host:2972. What a server
+    asks for is in the environment: ATOP_TOKEN or a file named by ATOP_TOKEN_FILE, ATOP_CERT and
+    ATOP_KEY; ATOP_CA names the file of its authority.
+
     Exit codes: 0 all is well, 1 a problem was found or something went wrong, 2 wrong usage.
 
     \b
@@ -56,7 +61,8 @@ def cli() -> None:
 
 
 for _verb in (
-    info, pools, query, get, files, shell, verify, recover, checkpoint, compact, backup, restore
+    info, pools, query, get, files, shell, serve, token,
+    verify, recover, checkpoint, compact, backup, restore,
 ):
     cli.add_command(_verb)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from atop.cli.opening import reading, store_argument, writing
+from atop.cli.opening import place_argument, reading, store_argument, writing
 from atop.cli.output import clean, progress_bar
 from atop.report import Report
 
 
 @click.command()
-@store_argument
-def verify(store: Path) -> None:
-    """Read all of STORE and tell what is damaged, what depends on it, and the way back.
+@place_argument
+def verify(store: str) -> None:
+    """Read all of STORE_OR_URL and tell what is damaged, what depends on it, and the way back.
 
     Pages, records, indexes, references and the bytes of files are looked at; nothing is changed.
 
@@ -43,11 +43,13 @@ def recover(store: Path) -> None:
     """
     logs = _log_bytes(store)
     began = time.monotonic()
-    with writing(store) as opened:
+    with writing(str(store)) as opened:
         took = time.monotonic() - began
         folder = opened.folder
-        assert folder is not None
         serial = opened.stats().serial
+    if folder is None:
+        click.echo(f"open in another process, at commit {serial:,}: nothing to recover")
+        return
     if not folder.recovered:
         click.echo(f"closed in order at commit {serial:,}: nothing to recover")
         return
@@ -57,25 +59,25 @@ def recover(store: Path) -> None:
 
 
 @click.command()
-@store_argument
-def checkpoint(store: Path) -> None:
-    """Write to the tables of STORE what only its log has, and remove old logs.
+@place_argument
+def checkpoint(store: str) -> None:
+    """Write to the tables of STORE_OR_URL what only its log has, and remove old logs.
 
     \b
     Example:
       atopdb checkpoint pim.atop
     """
-    before = _log_bytes(store)
     with writing(store) as opened:
+        before = opened.stats().log_bytes
         opened.checkpoint()
         after = opened.stats().log_bytes
     click.echo(f"log: {before:,} bytes before, {after:,} after")
 
 
 @click.command()
-@store_argument
-def compact(store: Path) -> None:
-    """Give unused room in the tables of STORE back to the file system.
+@place_argument
+def compact(store: str) -> None:
+    """Give unused room in the tables of STORE_OR_URL back to the file system.
 
     \b
     Example:

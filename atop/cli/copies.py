@@ -7,17 +7,18 @@ from pathlib import Path
 import click
 
 from atop import care
-from atop.cli.opening import reading, store_argument
+from atop.cli.opening import place_argument, reading, store_argument
 from atop.cli.output import clean, progress_bar
 
 
 @click.command()
-@store_argument
+@place_argument
 @click.argument("folder", type=click.Path(path_type=Path))
-def backup(store: Path, folder: Path) -> None:
+def backup(store: str, folder: Path) -> None:
     """Copy STORE to the new FOLDER, which is itself a store.
 
-    FOLDER is there when the copy is complete. It must not exist, or be empty.
+    STORE may be open in another program. FOLDER is there when the copy is complete. It must not
+    exist, or be empty.
 
     \b
     Example:
@@ -25,7 +26,7 @@ def backup(store: Path, folder: Path) -> None:
     """
     with reading(store) as opened, progress_bar() as progress:
         opened.backup(folder, progress)
-    click.echo(f"{clean(str(store))} is backed up in {clean(str(folder))}")
+    click.echo(f"{clean(store)} is backed up in {clean(str(folder))}")
 
 
 @click.command()

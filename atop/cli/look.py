@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
 from atop.cli.items import row_of
-from atop.cli.opening import reading, store_argument
+from atop.cli.opening import place_argument, reading
 from atop.cli.output import format_option, plain, print_json, print_pairs, print_rows, print_table
 from atop.engine.base import Range
 from atop.files import File
@@ -19,9 +18,9 @@ from atop.store import Store
 
 
 @click.command()
-@store_argument
-def info(store: Path) -> None:
-    """Show how many and how much of everything STORE has.
+@place_argument
+def info(store: str) -> None:
+    """Show how many and how much of everything STORE_OR_URL has.
 
     \b
     Example:
@@ -29,14 +28,14 @@ def info(store: Path) -> None:
     """
     with reading(store) as opened:
         figures = asdict(opened.stats())
-        print_pairs([("store", str(opened.path)), *((_words(name), _figure(name, value))
+        print_pairs([("store", opened.place), *((_words(name), _figure(name, value))
                                                     for name, value in figures.items())])
 
 
 @click.command()
-@store_argument
-def pools(store: Path) -> None:
-    """List the pools of STORE, how many items each has, and its indexes.
+@place_argument
+def pools(store: str) -> None:
+    """List the pools of STORE_OR_URL, how many items each has, and its indexes.
 
     \b
     Example:
@@ -52,10 +51,10 @@ def pools(store: Path) -> None:
 
 
 @click.command()
-@store_argument
+@place_argument
 @format_option
-def files(store: Path, form: str) -> None:
-    """List the files in STORE, with their sizes in bytes.
+def files(store: str, form: str) -> None:
+    """List the files in STORE_OR_URL, with their sizes in bytes.
 
     \b
     Example:
@@ -66,14 +65,14 @@ def files(store: Path, form: str) -> None:
 
 
 @click.command()
-@store_argument
+@place_argument
 @click.argument("ident", metavar="ID", type=click.IntRange(min=0))
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="How to print.",
 )
-def get(store: Path, ident: int, form: str) -> None:
-    """Show the item of STORE with that ID, with all its attributes.
+def get(store: str, ident: int, form: str) -> None:
+    """Show the item of STORE_OR_URL with that ID, with all its attributes.
 
     \b
     Example:

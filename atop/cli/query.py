@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
 from atop.cli.items import column, columns_of, row_of
 from atop.cli.keys import TYPES, parse, type_of
-from atop.cli.opening import reading, store_argument
+from atop.cli.opening import place_argument, reading
 from atop.cli.output import clean, format_option, print_rows
 from atop.errors import NoSuchPool
 from atop.pool import Pool
@@ -22,7 +21,7 @@ _BOUNDS = ("start", "end", "prefix", "key")
 
 
 @click.command()
-@store_argument
+@place_argument
 @click.argument("pool")
 @click.argument("index")
 @click.option("--from", "start", help="The first key to show; with --reverse, the highest.")
@@ -37,10 +36,10 @@ _BOUNDS = ("start", "end", "prefix", "key")
               help="The type of the keys given, if it is not that of the first in the index.")
 @format_option
 def query(
-    store: Path, pool: str, index: str, reverse: bool, limit: int, columns: str | None,
+    store: str, pool: str, index: str, reverse: bool, limit: int, columns: str | None,
     kind: str | None, form: str, **bounds: str | None,
 ) -> None:
-    """Show the items of POOL in STORE in the order of INDEX.
+    """Show the items of POOL in STORE_OR_URL in the order of INDEX.
 
     Keys are read as the type that the index holds: numbers, dates and times in ISO format (UTC
     where the index has time zones), time spans in seconds, bytes in hexadecimal, tuples as JSON
@@ -71,7 +70,7 @@ def _pool(store: Store, name: str) -> Pool:
     pools = {pool.name: pool for pool in store.pools()}
     if name not in pools:
         known = ", ".join(repr(each) for each in pools) or "none"
-        raise NoSuchPool(f"{store.path} has no pool {name!r}; its pools are: {known}", name)
+        raise NoSuchPool(f"{store.place} has no pool {name!r}; its pools are: {known}", name)
     return pools[name]
 
 

@@ -141,7 +141,7 @@ def _complete(copy: Path, serial: int | None, check: Check, progress: Progress) 
             )
         check(folder)
     finally:
-        folder.shut()
+        folder.close()
     progress("recovery", 1, 1)
 
 

@@ -12,9 +12,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, overload
+from typing import TYPE_CHECKING, NamedTuple, Protocol, overload
 
 from atop.errors import SnapshotTooOld
+
+if TYPE_CHECKING:
+    from atop.engine.reads import Reads
 
 ITEMS = "items"
 INDEX = "index"
@@ -125,6 +128,13 @@ class Commit:
     note: str = ""
     files: Sequence[NewFile] = ()
     removed: Sequence[int] = ()
+
+
+class Landed(NamedTuple):
+    """What an optimistic commit has left, and the keys of items that others changed before it."""
+
+    state: State
+    changed: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +256,9 @@ class Engine(ABC):
     def join(self, within: Range, known: Container[bytes]) -> tuple[int, list[JoinedRow]]:
         """See :meth:`View.join`."""
 
+    def foresee(self, within: Range, *, records: bool) -> None:  # noqa: B027 - most need not know
+        """The caller will soon scan ``INDEX`` there, or join it with `records`."""
+
     @abstractmethod
     def commits(self, since: int) -> list[Delta]:
         """The commits after the one with serial `since`, oldest first.
@@ -267,16 +280,31 @@ class Engine(ABC):
         return found
 
     @abstractmethod
-    def begin_snapshot(self) -> State:
-        """The state now; until `end_snapshot`, no file is removed that was there then."""
+    def begin_snapshot(self) -> int:
+        """The serial now; until `end_snapshot`, no file is removed that was there then."""
 
     @abstractmethod
     def end_snapshot(self) -> None:
         """One snapshot has ended."""
 
     @abstractmethod
+    def state_at(self, serial: int) -> State:
+        """What the commit `serial` left.
+
+        :raises SnapshotTooOld: when that is no longer kept.
+        """
+
+    @abstractmethod
     def outcome(self, serial: int, token: bytes) -> bool | None:
-        """Whether the commit `serial` has that token; ``None`` if that is no longer known."""
+        """Whether a commit from `serial` on has that token; ``None`` if that is no longer known."""
+
+    @abstractmethod
+    def reserve(self, count: int) -> int:
+        """The first of `count` ids that nobody else gets."""
+
+    @abstractmethod
+    def give_back(self, first: int, end: int) -> None:
+        """Ids that were reserved, from `first` up to `end`, are not needed."""
 
     @abstractmethod
     def writer(self, timeout: float) -> Turn:
@@ -284,6 +312,24 @@ class Engine(ABC):
 
         :raises StoreBusy: when it has not come after `timeout` seconds.
         """
+
+    def attempt(self, commit: Commit, reads: Reads, durable: bool, timeout: float) -> Landed:
+        """Commit what was prepared without a turn, if what was read for it is still so.
+
+        The serial of `commit` is the one after the moment at which that was read; its counts are
+        the rows that it adds. Returns when it is on disk, if `durable`. Where another exception
+        than these comes out, :meth:`outcome` tells whether it is in, once and for all.
+
+        :raises WriteConflict: when others have changed what was read; nothing is kept.
+        :raises StoreBusy: when the turn has not come after `timeout` seconds.
+        """
+        turn = self.writer(timeout)
+        try:
+            landing, changed = reads.landing(self, commit)
+            turn.apply(landing, durable)
+        finally:
+            turn.release()
+        return Landed(landing.state, changed)
 
     @abstractmethod
     def close(self) -> None:

@@ -29,7 +29,16 @@ from atop.engine.ids import Ids, Reserved
 from atop.engine.log import LogSync
 from atop.engine.tables import Tables
 from atop.engine.turn import TurnLock
-from atop.errors import DamagedStore, ReadOnlyStore, StoreBusy, StoreClosed, StoreError, StoreFailed
+from atop.errors import (
+    DamagedStore,
+    ReadOnlyStore,
+    SnapshotTooOld,
+    StoreBusy,
+    StoreClosed,
+    StoreError,
+    StoreFailed,
+    TransactionLost,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,8 +56,10 @@ class BerkeleyEngine(Engine):
         self.turn = TurnLock(self.path)
         self.tables = Tables(self.path, environment.tables)
         self.spilled = False
+        self.announce: Callable[[int], object] = lambda serial: None
+        self.on_failure: Callable[[], object] = lambda: None
         self._txn: Any = None
-        self._failure: StoreError | None = None
+        self._failure: StoreError | TransactionLost | None = None
         self._ready = True
         self._last, self._history_bytes = self.tables.last_commit()
         self.ids = Ids(self._last.next_id)
@@ -108,18 +119,34 @@ class BerkeleyEngine(Engine):
         rows = self._read(lambda: self.tables.commits(since, self._last.serial))[1]
         return history.decode_since(since, rows)
 
-    def begin_snapshot(self) -> State:
+    def begin_snapshot(self) -> int:
         with self.latch:
-            state = self.state
+            serial = self.serial
             self.files.hold()
-            return state
+            return serial
 
     def end_snapshot(self) -> None:
         self.files.let_go()
 
+    def state_at(self, serial: int) -> State:
+        last, state = self._last, self._read(self.tables.state_at, serial)[1]
+        if state is None and serial != last.serial:
+            raise SnapshotTooOld(f"the commit {serial} is no longer kept: begin anew")
+        return state or last
+
     def outcome(self, serial: int, token: bytes) -> bool | None:
-        last, found = self._read(self.tables.commit_token, serial)
-        return found == token if found is not None or serial > last else None
+        states = self._read(
+            lambda: [self.tables.state_at(at) for at in range(serial, self._last.serial + 1)]
+        )[1]
+        if any(state is not None and state.token == token for state in states):
+            return True
+        return None if None in states else False
+
+    def reserve(self, count: int) -> int:
+        return self.ids.reserve(count)
+
+    def give_back(self, first: int, end: int) -> None:
+        self.ids.give_back(first, end)
 
     def writer(self, timeout: float) -> BerkeleyTurn:
         turn = self._turn()
@@ -131,13 +158,13 @@ class BerkeleyEngine(Engine):
         turn.begin()
         return turn
 
-    def ask_turn(self, who: str, granted: Callable[[], object]) -> BerkeleyTurn:
+    def ask_turn(self, who: str, pid: int, granted: Callable[[], object]) -> BerkeleyTurn:
         """A turn that is still to come: `granted` is called, in any thread, when it has.
 
         Then call its ``begin()``; or at any time ``release()``.
         """
         turn = self._turn()
-        self.turn.ask(turn.ticket, who, granted)
+        self.turn.ask(turn.ticket, who, pid, granted)
         return turn
 
     def _turn(self) -> BerkeleyTurn:
@@ -154,9 +181,8 @@ class BerkeleyEngine(Engine):
     def fail(self, error: BaseException) -> StoreError:
         """What to raise for `error`; from a damaging one on, it answers every call."""
         failure = explain(error, self.path)
-        if isinstance(failure, (StoreFailed, DamagedStore)) and self._failure is None:
-            self._failure = failure
-            self._ready = False
+        if isinstance(failure, (StoreFailed, DamagedStore)):
+            self._end(failure)
         return failure
 
     def spill(self, changes: Changes) -> None:
@@ -227,7 +253,7 @@ class BerkeleyEngine(Engine):
     def close(self) -> None:
         """Checkpoint and close; after a failure, close without writing anything."""
         with self.latch:
-            if isinstance(self._failure, StoreClosed):
+            if isinstance(self._failure, (StoreClosed, TransactionLost)):
                 return
             failed = self._failure is not None
             if not failed:
@@ -241,10 +267,9 @@ class BerkeleyEngine(Engine):
         """In a forked child: the store is the parent's."""
         self.latch = threading.RLock()
         self.turn = TurnLock(self.path)
-        self._failure = StoreClosed(
-            f"{self.path} belongs to process {os.getppid()}, which this one was forked from: "
-            "open the store again here",
-            self.path,
+        self._failure = TransactionLost(
+            f"this transaction belongs to process {os.getppid()}, which this one was forked from: "
+            "begin one here"
         )
         self._ready = False
         if self._log is not None:
@@ -283,6 +308,7 @@ class BerkeleyEngine(Engine):
         self._log.written(state.serial, last_file)
         self.environment.written(last_file)
         self._last, self._history_bytes = state, history_bytes
+        self.ids.use(state.next_id)
         self._txn = None
         self._ready = self._failure is None
 
@@ -302,11 +328,17 @@ class BerkeleyEngine(Engine):
             "last commits are on disk; close the store and open it again",
             self.path,
         )
-        with self.latch:
-            if self._failure is None:
-                self._failure = failure
-                self._ready = False
+        self._end(failure)
         return failure
+
+    def _end(self, failure: StoreError) -> None:
+        with self.latch:
+            if self._failure is not None:
+                return
+            self._failure = failure
+            self._ready = False
+        if isinstance(failure, StoreFailed):
+            self.on_failure()
 
 
 class BerkeleyTurn:
@@ -340,14 +372,17 @@ class BerkeleyTurn:
     @property
     def ids(self) -> tuple[int, int]:
         assert self._reserved is not None
-        return self._reserved.first, self._reserved.end
+        return self._reserved.block
 
     def more_ids(self) -> tuple[int, int]:
         assert self._reserved is not None
         return self._reserved.more()
 
     def working(self) -> None:
-        """A turn in this process is never lost."""
+        """A turn in this process is lost in its forked children alone."""
+        if not self.held:
+            self._engine.check()
+            raise TransactionLost("the turn is over: begin the transaction again")
 
     @property
     def can_spill(self) -> bool:
@@ -415,6 +450,7 @@ class BerkeleyTurn:
         finally:
             commit = self._commit
             self.applied = commit is not None and commit.state.token == engine.last.token
+            engine.announce(engine.last.serial)
             if self._hold is not None:
                 self._hold.close()
             if self._reserved is not None:

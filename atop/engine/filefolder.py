@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from atop.engine.base import NewFile
 from atop.engine.log import sync_folder
+from atop.errors import StoreError, TransactionLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class FileFolder:
         self._folder = folder
         self._lock = threading.Lock()
         self._holds = 0
+        self.held_elsewhere: Callable[[], bool] = lambda: False
         self._doomed: list[int] = []
 
     @property
@@ -51,6 +53,10 @@ class FileFolder:
         """Where the committed bytes of a file are."""
         return self.folder / str(ident)
 
+    def name(self, ident: int) -> str:
+        """What to call a file, for people."""
+        return str(self.path(ident))
+
     def create(self) -> tuple[int, Path]:
         """A descriptor open for writing, and the temporary path."""
         descriptor, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
@@ -60,15 +66,41 @@ class FileFolder:
         """The name for :meth:`adopt` of a created file, all of which is on disk."""
         return path.name
 
-    def open(self, ident: int) -> BinaryIO:
-        """The committed bytes of a file, to be read."""
+    def open(self, ident: int, size: int, sha256: str) -> BinaryIO:
+        """The committed bytes of a file, to be read; `size` and `sha256` are what they should be.
+
+        Bytes that come from another machine are compared with that when they are read in order.
+        """
         return self.path(ident).open("rb")
 
+    def read(self, ident: int, offset: int, size: int) -> bytes:
+        """At most `size` committed bytes from `offset` on; none at the end.
+
+        :raises StoreError: when there is no such file.
+        """
+        try:
+            with self.path(ident).open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except FileNotFoundError as error:
+            raise StoreError(f"there is no file {ident}: it was deleted, or is lost") from error
+
+    def kept(self, files: Iterable[PendingFile]) -> None:
+        """These are committed, and what there is of them beside :meth:`open` is not needed."""
+
     def adopt(self, files: Iterable[NewFile]) -> None:
-        """Give files that are synced the names of their ids, durably."""
+        """Give files that are synced the names of their ids, durably.
+
+        :raises TransactionLost: when one is not there any more.
+        """
         adopted = False
         for ident, name in files:
-            (self.folder / name).rename(self.path(ident))
+            try:
+                (self.folder / name).rename(self.path(ident))
+            except FileNotFoundError as error:
+                raise TransactionLost(
+                    "a file of the transaction was swept when the store changed hands: begin again"
+                ) from error
             adopted = True
         if adopted:
             sync_folder(self.folder)
@@ -88,6 +120,11 @@ class FileFolder:
             self._doomed += idents
             if not self._holds:
                 self._remove_doomed()
+
+    @property
+    def doomed(self) -> bool:
+        """Whether there are files yet to be removed."""
+        return bool(self._doomed)
 
     def hold(self) -> None:
         """Remove nothing until :meth:`let_go`."""
@@ -111,13 +148,17 @@ class FileFolder:
             self.let_go()
 
     def sweep(self, exists: Callable[[int], bool]) -> list[str]:
-        """Remove what no item stands for; answers the names."""
+        """Remove what no item stands for, also in a snapshot; answers the names."""
         swept = []
         for entry in os.scandir(self.folder):
             name = entry.name
-            if not (name.isascii() and name.isdigit() and exists(int(name))):
+            if name.isascii() and name.isdigit() and str(int(name)) == name:
+                if exists(int(name)):
+                    continue
+                self.remove([int(name)])
+            else:
                 Path(entry.path).unlink()
-                swept.append(name)
+            swept.append(name)
         return swept
 
     def close(self) -> None:
@@ -127,6 +168,8 @@ class FileFolder:
             self._temporary.cleanup()
 
     def _remove_doomed(self) -> None:
+        if not self._doomed or self.held_elsewhere():
+            return
         for ident in self._doomed:
             with suppress(FileNotFoundError):
                 self.path(ident).unlink()

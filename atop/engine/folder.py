@@ -1,4 +1,4 @@
-"""A store's folder: made, checked, locked and opened; once for each folder and process.
+"""A store's folder: made, checked, locked and opened.
 
 ::
 
@@ -7,13 +7,15 @@
       environment/  Berkeley DB: tables and logs
       files/        external files, by id
       owner         who has the store
+      serial        of the last commit, for clients
+      socket        where the owner's clients find it
 """
 
 from __future__ import annotations
 
 import os
 import re
-import threading
+from contextlib import suppress
 from pathlib import Path
 
 from atop.engine.base import ITEMS
@@ -23,27 +25,24 @@ from atop.engine.failures import translated
 from atop.engine.filefolder import FileFolder
 from atop.engine.log import sync_folder
 from atop.engine.owner import Owner, check_lengths
-from atop.errors import NewerFormat, NotAStore, StoreBusy, StoreError
+from atop.engine.published import is_held
+from atop.errors import NewerFormat, NotAStore, StoreError
 
 FORMAT = 1
 _LINE = re.compile(r"atop (\d{1,9}) (\w+)\n?")
 _RECOVERY_CACHE = 8 << 20
-_OURS = {"FORMAT", "FORMAT.new", "environment", "files", "owner", "socket"}
+_OURS = {"FORMAT", "FORMAT.new", "environment", "files", "owner", "serial", "socket", "wanted"}
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "glusterfs"}
-
-_open: dict[tuple[int, int], Folder] = {}
-_opening = threading.Lock()
 
 
 class Folder:
-    """An open folder, shared by all stores of this process that opened it."""
+    """An open folder, which this process owns; or shares with others who only read."""
 
     def __init__(self, path: Path, *, read_only: bool, cache_bytes: int) -> None:
         self.path = path
         self.read_only = read_only
-        self.users = 1
         self.files = FileFolder(path / "files")
-        self._identity = _identity(path)
+        self.files.held_elsewhere = lambda: is_held(path)
         self._owner = self._share() if read_only else Owner(path)
         try:
             self.recovered = self._owner.closed_files is None
@@ -55,16 +54,6 @@ class Folder:
             raise
 
     def close(self) -> None:
-        """Let one user go; with the last one, close the environment and unlock the folder."""
-        with _opening:
-            self.users -= 1
-            if self.users:
-                return
-            _open.pop(self._identity, None)
-            with translated(str(self.path)):
-                self.shut()
-
-    def shut(self) -> None:
         """Close the environment and unlock the folder; it counts as closed if all went well."""
         try:
             failed = self.engine.failed
@@ -72,14 +61,13 @@ class Folder:
                 self.files.close()
             finally:
                 self.engine.close()
-            if not failed and not self.read_only:
+            if not (failed or self.read_only or self.files.doomed):
                 self._owner.sign_off(_lengths(self.path))
         finally:
             self._owner.release()
 
     def abandon(self) -> None:
         """In a forked child: the folder is the parent's."""
-        self.users = -1
         self.engine.abandon()
         self._owner.release()
 
@@ -93,7 +81,7 @@ class Folder:
             if owner.closed_files is not None:
                 return owner
             owner.release()
-        Folder(self.path, read_only=False, cache_bytes=_RECOVERY_CACHE).shut()
+        Folder(self.path, read_only=False, cache_bytes=_RECOVERY_CACHE).close()
         return Owner(self.path, shared=True)
 
     def _check(self) -> None:
@@ -138,36 +126,19 @@ def open_folder(path: Path, *, read_only: bool, cache_bytes: int) -> Folder:
     """Open the store in `path`, making it if there is none; recover it, always.
 
     :raises NotAStore: when the path holds something else, or nothing and `read_only`.
-    :raises StoreBusy: when another process has it.
+    :raises StoreBusy: when anybody has it open.
     """
-    with translated(str(path)), _opening:
+    with translated(str(path)):
         path = path.absolute()
-        _look(path, read_only)
-        shared = _open.get(_identity(path))
-        if shared is None:
-            shared = Folder(path, read_only=read_only, cache_bytes=cache_bytes)
-            _open[_identity(path)] = shared
-        elif shared.read_only and not read_only:
-            raise StoreBusy(
-                f"{path} is open for reading in this process: close it there first",
-                str(path),
-                os.getpid(),
-            )
-        else:
-            shared.users += 1
-        return shared
+        look(path, read_only)
+        return Folder(path, read_only=read_only, cache_bytes=cache_bytes)
 
 
 def _has_item(engine: BerkeleyEngine, ident: int) -> bool:
     return engine.get(ITEMS, ident.to_bytes(8, "big"))[1] is not None
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _look(path: Path, read_only: bool) -> None:
+def look(path: Path, read_only: bool) -> None:
     """Make sure that `path` is a folder that a store is in, or may be made in."""
     if not path.exists():
         if read_only:
@@ -178,7 +149,8 @@ def _look(path: Path, read_only: bool) -> None:
         raise NotAStore(f"{path} is a file, a store is a folder", str(path))
     _refuse_network(path)
     if (path / "FORMAT").exists():
-        check_format(path)
+        with suppress(PermissionError):  # its owner may let us in all the same
+            check_format(path)
     elif read_only or not {entry.name for entry in path.iterdir()} <= _OURS:
         raise NotAStore(
             f"{path} is not a store: it has no file FORMAT; name a new or an empty folder",
@@ -244,19 +216,3 @@ def _refuse_network(path: Path) -> None:
             "keep the store on a local disk",
             str(path),
         )
-
-
-def _after_fork() -> None:
-    global _opening
-    _opening = threading.Lock()
-    for folder in _open.values():
-        folder.abandon()
-    _open.clear()
-
-
-# A fork waits for what is just being opened or closed, so that a child knows all there is.
-os.register_at_fork(
-    before=lambda: _opening.acquire(),
-    after_in_parent=lambda: _opening.release(),
-    after_in_child=_after_fork,
-)

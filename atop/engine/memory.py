@@ -37,7 +37,7 @@ class MemoryEngine(Engine):
         self._latch = threading.RLock()
         self.turn = TurnLock("the store in memory")
         self._state = State()
-        self._deltas: deque[tuple[Delta, int]] = deque()
+        self._deltas: deque[tuple[Delta, int, State]] = deque()
         self._kept = 0
         self._closed = False
 
@@ -73,23 +73,39 @@ class MemoryEngine(Engine):
 
     def commits(self, since: int) -> list[Delta]:
         with self._latch:
-            newer = [delta for delta, _ in self._deltas if delta.serial > since]
+            newer = [delta for delta, _, _ in self._deltas if delta.serial > since]
             if len(newer) < self.state.serial - since:
                 raise SnapshotTooOld(f"the commits after {since} are no longer kept: begin anew")
             return newer
 
-    def begin_snapshot(self) -> State:
+    def begin_snapshot(self) -> int:
         with self._latch:
             self.files.hold()
-            return self.state
+            return self.serial
 
     def end_snapshot(self) -> None:
         self.files.let_go()
 
+    def state_at(self, serial: int) -> State:
+        with self._latch:
+            states = (self.state, *(state for _, _, state in self._deltas))
+            for state in states:
+                if state.serial == serial:
+                    return state
+        raise SnapshotTooOld(f"the commit {serial} is no longer kept: begin anew")
+
     def outcome(self, serial: int, token: bytes) -> bool | None:
         with self._latch:
-            last = self.state
-            return last.token == token if serial >= last.serial else None
+            states = [state for _, _, state in self._deltas if state.serial >= serial]
+            if any(state.token == token for state in states):
+                return True
+            return None if len(states) <= self.state.serial - serial else False
+
+    def reserve(self, count: int) -> int:
+        return self.ids.reserve(count)
+
+    def give_back(self, first: int, end: int) -> None:
+        self.ids.give_back(first, end)
 
     def writer(self, timeout: float) -> MemoryTurn:
         turn = MemoryTurn(self)
@@ -112,8 +128,9 @@ class MemoryEngine(Engine):
                 for name, rows in commit.changes.items():
                     for key, value, existed in rows:
                         self._tables.tables[name].change(key, value, existed)
-                self._remember(Delta(commit.state.serial, images))
+                self._remember(Delta(commit.state.serial, images), commit.state)
                 self._state = commit.state
+                self.ids.use(commit.state.next_id)
             except BaseException:
                 self._restore(images)
                 raise
@@ -137,10 +154,10 @@ class MemoryEngine(Engine):
                 if value is not None or self._tables.get(name, key) is not None:
                     self._tables.tables[name].change(key, value, False)
 
-    def _remember(self, delta: Delta) -> None:
+    def _remember(self, delta: Delta, state: State) -> None:
         tables = (delta.before or {}).values()
         size = sum(len(key) + len(value or b"") for rows in tables for key, value, _ in rows)
-        self._deltas.append((delta, size))
+        self._deltas.append((delta, size, state))
         self._kept += size
         while self._kept > history.KEPT_BYTES:
             self._kept -= self._deltas.popleft()[1]
@@ -170,7 +187,7 @@ class MemoryTurn:
     @property
     def ids(self) -> tuple[int, int]:
         assert self._reserved is not None
-        return self._reserved.first, self._reserved.end
+        return self._reserved.block
 
     def more_ids(self) -> tuple[int, int]:
         assert self._reserved is not None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from msgspec import Meta, Struct
 
-from atop.engine.base import BeforeImage, JoinedRow, Range, Row, State
+from atop.engine.base import TABLES, BeforeImage, JoinedRow, Landed, Range, Row, State
 
 TOKEN_BYTES = 16
 
@@ -91,9 +91,10 @@ class Count(Request):
 
 
 class Look(Request):
-    """The state that the last commit left."""
+    """The state that the commit `serial` left; without one, the last commit."""
 
     answer: ClassVar[Any] = State
+    serial: Natural | None = None
 
 
 class Changed(Request):
@@ -111,9 +112,12 @@ class Commits(Request):
 
 
 class BeginSnapshot(Request):
-    """The state now, and no file is removed until as many :class:`EndSnapshot` have come."""
+    """No file is removed that is there now, until as many :class:`EndSnapshot` have come.
 
-    answer: ClassVar[Any] = State
+    The serial of the answer is that of the snapshot.
+    """
+
+    answer: ClassVar[Any] = bool
 
 
 class EndSnapshot(Request):
@@ -193,7 +197,7 @@ class Apply(Request):
     writes: ClassVar[bool] = True
     turn: bytes
     state: State
-    changes: dict[str, Columns]
+    changes: Annotated[dict[str, Columns], Meta(max_length=len(TABLES))]
     note: str
     durable: bool
     files: list[tuple[Natural, str]]
@@ -203,16 +207,18 @@ class Apply(Request):
 class Attempt(Request):
     """Commit what was staged, and `changes`, if nothing of what was read has changed since.
 
-    `state` is what the commit would leave on the state at its begin. `keys` are what was read by
-    table, `ranges` the parts of the index. Answers the state that it has left.
+    `state` has the serial after the moment at which it was read. `keys` are what was read by table,
+    `ranges` the parts of tables. Answers what it has left, and the items that others changed.
     """
 
-    answer: ClassVar[Any] = State
+    answer: ClassVar[Any] = Landed
     writes: ClassVar[bool] = True
     state: State
-    keys: dict[str, list[bytes]]
-    ranges: dict[str, list[tuple[bytes | None, bytes | None]]]
-    changes: dict[str, Columns]
+    keys: Annotated[dict[str, list[bytes]], Meta(max_length=len(TABLES))]
+    ranges: Annotated[
+        dict[str, list[tuple[bytes | None, bytes | None]]], Meta(max_length=len(TABLES))
+    ]
+    changes: Annotated[dict[str, Columns], Meta(max_length=len(TABLES))]
     note: str
     durable: bool
     timeout: Seconds
@@ -221,9 +227,10 @@ class Attempt(Request):
 
 
 class Outcome(Request):
-    """Whether the commit of that serial and token is in; ``None`` if nobody can tell any more.
+    """Whether a commit from that serial on has that token; ``None`` if nobody can tell any more.
 
-    The turn, if anybody still has it, is over before this is answered, so the answer is final.
+    The turn, if anybody still has it, is over before this is answered, so the answer is final. The
+    turn of an :class:`Attempt` has its token.
     """
 
     answer: ClassVar[Any] = bool | None

@@ -15,12 +15,14 @@ import socket
 import stat
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from atop.errors import DamagedStore, NotAStore, StoreBusy
 
 FILE = "owner"
+_WANTED = "wanted"
 
 
 class Owner:
@@ -57,7 +59,7 @@ class Owner:
         """Write down who has the store, so that it counts as not closed; durable on return."""
         self._write({
             "pid": os.getpid(),
-            "command": shlex.join(sys.orig_argv)[:200],
+            "command": command(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         })
@@ -110,6 +112,73 @@ class Owner:
             str(self._folder),
             pid if isinstance(pid, int) else None,
         )
+
+
+def command() -> str:
+    """How this process was started, for people."""
+    return shlex.join(sys.orig_argv)[:200].encode("utf-8", "replace").decode()
+
+
+class Wanted:
+    """The wish to write a folder that others only read: they see it, and let go of the folder.
+
+    It is a lock on the file ``wanted``, so that it dies with who has it. Whoever finds that nobody
+    holds the lock removes the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _WANTED
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        while True:
+            self._descriptor = os.open(self._path, flags, 0o600)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+                if _is_at(self._descriptor, self._path):
+                    return
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+            os.close(self._descriptor)
+
+    def close(self) -> None:
+        """It is wanted no longer."""
+        try:
+            _remove_if_free(self._descriptor, self._path)
+        finally:
+            os.close(self._descriptor)
+
+
+def is_wanted(folder: Path) -> bool:
+    """Whether somebody waits to write the folder."""
+    path = folder / _WANTED
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return not _remove_if_free(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_if_free(descriptor: int, path: Path) -> bool:
+    """Remove the file if nobody else has a lock on it; answers whether that is so."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    with suppress(OSError):
+        if _is_at(descriptor, path):
+            path.unlink()
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one that has this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def check_lengths(folder: Path, closed: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
-from atop.engine.base import Engine, JoinedRow, Range, Row
+from atop.engine.base import Engine, JoinedRow, Range, Row, State
 from atop.engine.overlay import Overlay
 
 T = TypeVar("T")
@@ -50,11 +50,19 @@ class Snapshot:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.state = engine.begin_snapshot()
+        self.serial = engine.begin_snapshot()
         self._open = True
-        self._present = Present(engine, self.state.serial)
+        self._state: State | None = None
+        self._present = Present(engine, self.serial)
         self._overlay = Overlay(self._present)
-        self._known = self.state.serial
+        self._known = self.serial
+
+    @property
+    def state(self) -> State:
+        """What that commit left."""
+        if self._state is None:
+            self._state = self._engine.state_at(self.serial)
+        return self._state
 
     def get(self, table: str, key: bytes) -> bytes | None:
         return self._stable(lambda: self._overlay.get(table, key))

@@ -118,11 +118,11 @@ class Tables:
             return State(), 0
         return history.decode_state(int.from_bytes(row[0], "big"), row[1])
 
-    def commit_token(self, serial: int) -> bytes | None:
-        """The token of the commit `serial`, if its row is kept."""
+    def state_at(self, serial: int) -> State | None:
+        """What the commit `serial` left, if its row is kept."""
         get = self._handles[COMMITS].get
         row = get(serial.to_bytes(8, "big"), dlen=history.HEADER.size, doff=0)
-        return history.decode_state(serial, row)[0].token if row else None
+        return history.decode_state(serial, row)[0] if row else None
 
     def commits(self, since: int, last: int) -> list[tuple[int, bytes]]:
         """The rows, with their serials, of the commits after `since` up to `last`."""

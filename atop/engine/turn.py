@@ -15,6 +15,7 @@ from atop.errors import StoreBusy
 class _Waiter(NamedTuple):
     ticket: object
     who: str
+    pid: int
     granted: Callable[[], object]
 
 
@@ -30,7 +31,7 @@ class TurnLock:
         self._lock = threading.RLock()
         self._line: deque[_Waiter] = deque()
         self._ticket: object = None
-        self._holder = ""
+        self._holder, self._pid = "", 0
         self._since = 0.0
 
     @property
@@ -48,6 +49,11 @@ class TurnLock:
         """Who has the turn, in words; nothing if nobody has."""
         return self._holder if self._ticket is not None else ""
 
+    @property
+    def held_for(self) -> float:
+        """For how many seconds somebody has had the turn."""
+        return time.monotonic() - self._since if self._ticket is not None else 0.0
+
     def acquire(self, ticket: object, timeout: float) -> None:
         """Take the turn. Raises :class:`StoreBusy` when it has not come in `timeout` seconds."""
         who = f"thread {threading.current_thread().name!r} of process {os.getpid()}"
@@ -55,7 +61,7 @@ class TurnLock:
             return
         event = threading.Event()
         try:
-            self.ask(ticket, who, event.set)
+            self.ask(ticket, who, os.getpid(), event.set)
             event.wait(min(max(0.0, timeout), threading.TIMEOUT_MAX))
             if not self.held(ticket):
                 raise self.busy()
@@ -63,10 +69,10 @@ class TurnLock:
             self.release(ticket)
             raise
 
-    def ask(self, ticket: object, who: str, granted: Callable[[], object]) -> None:
+    def ask(self, ticket: object, who: str, pid: int, granted: Callable[[], object]) -> None:
         """Wait in the line; `granted` is called, in any thread, when the turn has come."""
         with self._lock:
-            self._line.append(_Waiter(ticket, who, granted))
+            self._line.append(_Waiter(ticket, who, pid, granted))
             self._next()
 
     def held(self, ticket: object) -> bool:
@@ -89,22 +95,22 @@ class TurnLock:
             f"{self._path}: {self._holder} has had a transaction open for {held:.1f} s; end it, "
             "or wait longer with timeout=",
             self._path,
-            os.getpid(),
+            self._pid,
         )
 
     def _take(self, ticket: object, who: str) -> bool:
         with self._lock:
             if self._ticket is not None or self._line:
                 return False
-            self._begin(ticket, who)
+            self._begin(ticket, who, os.getpid())
             return True
 
-    def _begin(self, ticket: object, who: str) -> None:
-        self._holder, self._since = who, time.monotonic()
+    def _begin(self, ticket: object, who: str, pid: int) -> None:
+        self._holder, self._pid, self._since = who, pid, time.monotonic()
         self._ticket = ticket
 
     def _next(self) -> None:
         if self._ticket is None and self._line:
-            ticket, who, granted = self._line.popleft()
-            self._begin(ticket, who)
+            ticket, who, pid, granted = self._line.popleft()
+            self._begin(ticket, who, pid)
             granted()

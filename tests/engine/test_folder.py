@@ -367,7 +367,7 @@ def test_two_processes_read_at_once_and_nobody_writes(store: Path) -> None:
             assert len(rows(folder.engine)) == 500
             with pytest.raises(ReadOnlyStore):
                 folder.engine.writer(1)
-            with pytest.raises(StoreBusy, match="open for reading in this process"):
+            with pytest.raises(StoreBusy, match="another process reads it"):
                 opened(store)
         finally:
             folder.close()
@@ -434,34 +434,6 @@ def test_an_owner_file_that_is_something_else_is_refused(store: Path, tmp_path: 
     assert_works(store)
 
 
-def test_threads_that_open_one_folder_share_it(tmp_path: Path) -> None:
-    path = tmp_path / "store.atop"
-    folders: list[Folder] = []
-    threads = [threading.Thread(target=lambda: folders.append(opened(path))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len({id(folder) for folder in folders}) == 1
-    assert len(folders) == 8
-    for folder in folders[1:]:
-        folder.close()
-    fill(folders[0].engine, range(500))
-    folders[0].close()
-    with pytest.raises(StoreClosed):
-        folders[0].engine.get(ITEMS, b"")
-    assert_works(path)
-
-
-def test_one_folder_by_two_names_is_one(store: Path, tmp_path: Path) -> None:
-    (tmp_path / "link.atop").symlink_to(store)
-    one, other = opened(store), opened(tmp_path / "link.atop")
-    assert one is other
-    one.close()
-    other.close()
-    assert_works(store)
-
-
 def test_a_relative_path_holds_when_the_program_changes_its_directory(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,84 +443,6 @@ def test_a_relative_path_holds_when_the_program_changes_its_directory(
     fill(folder.engine, range(500, 600))
     folder.close()
     assert_works(store, 600)
-
-
-# Forks and other children
-
-
-FORK = code(OPEN) + """
-import os
-from tests.engine.steps import changed, put, rows
-from atop.errors import StoreClosed
-engine = folder.engine
-turn = engine.writer(1)
-overlay = changed(engine, {("items", b"parent"): b"1"})
-if SPILL:
-    turn.spill(overlay.drain())
-child = os.fork()
-if child == 0:
-    for call in (lambda: rows(engine), lambda: engine.writer(0), lambda: engine.state):
-        try:
-            call()
-        except StoreClosed as error:
-            assert str(os.getppid()) in str(error)
-        else:
-            os._exit(1)
-    turn.release()
-    folder.close()
-    del turn, overlay, folder, engine
-    sys.exit(0)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child got no StoreClosed"
-from tests.engine.steps import commit_of
-turn.apply(commit_of(turn.state, overlay), True)
-put(engine, {("items", b"after"): b"1"}, durable=True)
-print(len(rows(engine, "items")))
-if CLOSE:
-    folder.close()
-else:
-    os.kill(os.getpid(), 9)
-"""
-
-
-@pytest.mark.parametrize("spill", [False, True])
-@pytest.mark.parametrize("close", [False, True])
-def test_a_forked_child_is_refused_and_does_its_parent_no_harm(
-    store: Path, spill: bool, close: bool
-) -> None:
-    script = FORK.replace("SPILL", str(spill)).replace("CLOSE", str(close))
-    with child("import warnings; warnings.simplefilter('ignore')\n" + script, store) as process:
-        out, problems = process.communicate(timeout=60)
-    assert out.split() == ["1", "502"], problems
-    folder = opened(store)
-    assert folder.recovered != close
-    assert folder.engine.getmany(ITEMS, [b"parent", b"after"])[1] == [b"1", b"1"]
-    folder.close()
-
-
-def test_the_lock_does_not_outlive_the_parent_of_a_fork(store: Path) -> None:
-    script = "import warnings; warnings.simplefilter('ignore')\n" + code(OPEN) + (
-        "import os, time\n"
-        "if os.fork() == 0: sys.stdin.readline(); os._exit(0)\n"
-        "os.kill(os.getpid(), 9)\n"
-    )
-    with child(script, store) as process:
-        process.wait(60)
-        assert_works(store)
-        assert process.stdin is not None
-        process.stdin.write("\n")
-
-
-def test_a_forked_child_opens_other_stores(store: Path, tmp_path: Path) -> None:
-    script = "import warnings; warnings.simplefilter('ignore')\n" + code(OPEN) + (
-        "import os\n"
-        "child = os.fork()\n"
-        "if child == 0:\n"
-        "    other = open_folder(Path(sys.argv[2]), read_only=False, cache_bytes=8 << 20)\n"
-        "    other.close()\n"
-        "    sys.exit(7)\n"
-        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
-    )
-    assert told(script, store, tmp_path / "other.atop").split() == ["1", "7"]
 
 
 def test_a_program_that_is_started_does_not_inherit_the_lock(store: Path) -> None:

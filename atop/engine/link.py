@@ -1,0 +1,400 @@
+"""A store's folder, whoever owns it: this process, or another one whose client we are.
+
+One process owns a folder at a time. Who finds the lock free becomes the owner and serves the
+others; who finds it taken becomes a client of who has it. When the owner has gone, whoever asks for
+something next takes the lock and recovers, and the rest find that one. Reads go on by themselves; a
+transaction that was cut off is lost, and a commit in doubt is looked up.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atop.engine.address import Address, connect_unix, may_talk, peer
+from atop.engine.base import Engine, Turn
+from atop.engine.failures import explain, translated
+from atop.engine.folder import Folder, look, open_folder
+from atop.engine.keeping import FolderKeeper, Keeper
+from atop.engine.lasting import FindOut, Lasting
+from atop.engine.localfiles import LocalFiles
+from atop.engine.owner import Wanted, command, is_wanted
+from atop.engine.published import Published
+from atop.engine.serving import SOCKET, Make, Serving
+from atop.errors import (
+    StoreBusy,
+    StoreError,
+    StorePermission,
+    StoreUnreachable,
+)
+
+if TYPE_CHECKING:
+    from atop.engine.remote import RemoteEngine
+    from atop.engine.remotelink import RemoteLink
+    from atop.engine.server import Server
+
+_LOOK_EVERY = 0.1
+
+_links: dict[tuple[int, int], Link] = {}
+_linking = threading.RLock()
+
+
+class Owned:
+    """The folder while this process owns it, and serves it to others."""
+
+    def __init__(
+        self, path: Path, read_only: bool, cache_bytes: int, timeout: float,
+        make: Make | None = None,
+    ) -> None:
+        self.folder = open_folder(path, read_only=read_only, cache_bytes=cache_bytes)
+        self.engine = self.folder.engine
+        self.keeper: Keeper = FolderKeeper(self.folder)
+        self.closed = threading.Event()
+        self._published: Published | None = None
+        self._serving: Serving | None = None
+        try:
+            if not read_only:
+                self._serve(timeout, make)
+        except BaseException:
+            self.close()
+            raise
+
+    def turn(self, timeout: float, find_out: FindOut) -> Turn:
+        return self.engine.writer(timeout)
+
+    def outcome(self, turn: bytes, serial: int, token: bytes) -> bool | None:
+        return self.engine.outcome(serial, token)
+
+    def close(self) -> None:
+        """Finish what is applied, and let others have the folder. A second call does nothing."""
+        if self.closed.is_set():
+            return
+        self.closed.set()
+        try:
+            if self._serving is not None:
+                self._serving.stop()
+        finally:
+            with translated(str(self.folder.path)):
+                self.folder.close()
+            if self._published is not None:
+                self._published.close()
+
+    def abandon(self) -> None:
+        """In a forked child: all of this is the parent's."""
+        if self._serving is not None:
+            self._serving.abandon()
+        if self._published is not None:
+            self._published.close()
+        self.folder.abandon()
+
+    def new_file(self) -> str | None:
+        return None
+
+    def begin_serving(self) -> Server:
+        """Serve also while there is no client yet; answers the server."""
+        assert self._serving is not None
+        return self._serving.begin()
+
+    def _serve(self, timeout: float, make: Make | None) -> None:
+        self._published = Published(self.folder.path, to_write=True)
+        self._published.write(self.engine.serial)
+        self.engine.announce = self._announce
+        self.engine.on_failure = self._give_up
+        self._serving = Serving(self.folder, timeout, make)
+
+    def _announce(self, serial: int) -> None:
+        assert self._published is not None
+        self._published.write(serial)
+        if self._serving is not None and self._serving.server is not None:
+            self._serving.server.committed(serial)
+
+    def _give_up(self) -> None:
+        """The disk has failed us: others may have more luck with it."""
+        threading.Thread(target=self._leave, name="atop-giving-up", daemon=True).start()
+
+    def _leave(self) -> None:
+        with suppress(Exception):
+            self.close()
+
+
+class Joined:
+    """The folder while another process owns it, whose client this one is."""
+
+    def __init__(self, path: Path, read_only: bool, patience: float) -> None:
+        from atop.engine.connection import Connection
+        from atop.engine.messages import Hello
+        from atop.engine.remote import RemoteEngine, RemoteKeeper
+
+        sock = connect_unix(path / SOCKET, patience)
+        self.connection = Connection(sock, str(path), patience)
+        self.connection.pid = peer(sock).pid
+        self.published: Published | None = None
+        try:
+            _check_owner(path, sock)
+            self.welcome = self.connection.greet(
+                lambda number: Hello(number, os.getpid(), socket.gethostname(), command(),
+                                     read_only=read_only)
+            )
+            self.published = Published(path, to_write=False)
+        except BaseException:
+            self.close()
+            self.forget()
+            raise
+        self.engine: RemoteEngine = RemoteEngine(self.connection, self.published)
+        self.keeper: Keeper = RemoteKeeper(self.connection)
+
+    def turn(self, timeout: float, find_out: FindOut) -> Turn:
+        return self.engine.writer(timeout, find_out)
+
+    def outcome(self, turn: bytes, serial: int, token: bytes) -> bool | None:
+        return self.engine.outcome(serial, token, turn)
+
+    def new_file(self) -> str | None:
+        return self.engine.new_file()
+
+    def drop_file(self, name: str) -> None:
+        self.engine.drop_file(name)
+
+    def close(self) -> None:
+        """Hang up. The files that our snapshots see stay until :meth:`forget`."""
+        self.connection.close()
+
+    def forget(self) -> None:
+        """No snapshot of ours is open, or another one keeps its files."""
+        if self.published is not None:
+            self.published.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the connection is the parent's."""
+        self.connection.abandon()
+        self.forget()
+
+
+class Link(Lasting[Owned | Joined]):
+    """The engine of a folder, shared by all stores of this process that opened it."""
+
+    def __init__(self, path: Path, *, read_only: bool, cache_bytes: int, timeout: float) -> None:
+        super().__init__(str(path), timeout)
+        self.path = path
+        self.read_only = read_only
+        self.users = 1
+        self.files = LocalFiles(path / "files", self)
+        self._timeout = timeout
+        self._cache_bytes = cache_bytes
+        self._left: Joined | None = None
+        self._attach()
+
+    @property
+    def owned(self) -> Folder | None:
+        """The folder, while this process owns it."""
+        return self._backing.folder if isinstance(self._backing, Owned) else None
+
+    # Files
+
+    def new_file(self) -> str | None:
+        """The name of a new file that the owner has made; ``None`` if that is this process."""
+        return self._try(lambda engine: self._behind(engine).new_file())
+
+    def drop_file(self, name: str) -> None:
+        """The file of that name is not wanted."""
+        if isinstance(self._backing, Joined):
+            self._backing.drop_file(name)
+
+    # Whose it is
+
+    def share(self, read_only: bool, timeout: float) -> None:
+        """One more store uses this."""
+        self.patience = max(self.patience, timeout)
+        if self.read_only and not read_only:
+            self._become_writable()
+        self.users += 1
+
+    def _become_writable(self) -> None:
+        with self._lock:
+            self.read_only = False
+            if self._engine is not None:
+                self._detach(self._engine)
+            try:
+                self._attach()
+            except BaseException:
+                self.read_only = True
+                raise
+
+    def close(self) -> None:
+        """Let one user go; with the last one, let the folder go."""
+        with _linking:
+            self.users -= 1
+            if self.users:
+                return
+            for identity in [key for key, link in _links.items() if link is self]:
+                del _links[identity]
+        if isinstance(self._backing, Joined):
+            self._left = self._backing
+        super().close()
+        self._forget_left()
+
+    def abandon(self) -> None:
+        super().abandon()
+        self._forget_left()
+
+    def _forget_left(self) -> None:
+        left, self._left = self._left, None
+        if left is not None:
+            left.forget()
+
+    def _detach(self, engine: Engine) -> None:
+        """Keep the files that our snapshots see until the next engine keeps them."""
+        with self._lock:
+            if self._engine is engine and isinstance(self._backing, Joined):
+                self._left = self._backing
+            super()._detach(engine)
+
+    def _attach(self) -> Engine:
+        with self._lock:
+            engine = super()._attach()
+            self._forget_left()
+            return engine
+
+    def _is_final(self, engine: Engine) -> bool:
+        """What our own disk cannot do, nobody can."""
+        return self._engine is engine and isinstance(self._backing, Owned)
+
+    def _find(self) -> Owned | Joined:
+        """Whoever only reads leaves the folder to who wants to write, and finds him again."""
+        end = time.monotonic() + self.patience
+        pause = 0.001
+        wanted: Wanted | None = None
+        refused: StoreError = StoreBusy(
+            f"{self.path} is about to be opened by others: try again", str(self.path)
+        )
+        try:
+            while True:
+                if not (self.read_only and is_wanted(self.path)):
+                    try:
+                        return self._own()
+                    except (StoreBusy, StorePermission) as error:
+                        refused = error
+                try:
+                    return self._join(end)
+                except PermissionError as error:
+                    raise explain(error, str(self.path)) from error
+                except (StoreUnreachable, FileNotFoundError, ConnectionRefusedError, TimeoutError):
+                    pass
+                if time.monotonic() + pause > end or isinstance(refused, StorePermission):
+                    raise refused
+                if wanted is None and not self.read_only:
+                    wanted = Wanted(self.path)
+                time.sleep(pause * (0.5 + random.random()))
+                pause = min(2 * pause, 0.02)
+        finally:
+            if wanted is not None:
+                wanted.close()
+
+    def _join(self, end: float) -> Joined:
+        joined = Joined(self.path, self.read_only, max(end - time.monotonic(), 0.01))
+        joined.connection.timeout = self.patience
+        return joined
+
+    def _own(self) -> Owned:
+        owned = Owned(self.path, self.read_only, self._cache_bytes, self._timeout)
+        if self.read_only:
+            watch = threading.Thread(
+                target=self._watch, args=(owned,), name="atop-reader", daemon=True
+            )
+            watch.start()
+        return owned
+
+    def _watch(self, owned: Owned) -> None:
+        """Let go of a folder that we only read as soon as somebody wants to write it."""
+        while not owned.closed.wait(_LOOK_EVERY):
+            if is_wanted(self.path):
+                self._detach(owned.engine)
+
+
+def open_link(path: Path, *, read_only: bool, cache_bytes: int, timeout: float) -> Link:
+    """The link to the store in `path`, which is made if there is none.
+
+    :raises NotAStore: when the path holds something else, or nothing and `read_only`.
+    :raises StoreBusy: when whoever owns it does not answer.
+    """
+    with translated(str(path)), _linking:
+        path = path.absolute()
+        look(path, read_only)
+        status = path.stat()
+        identity = status.st_dev, status.st_ino
+        link = _links.get(identity)
+        if link is None:
+            link = _links[identity] = Link(
+                path, read_only=read_only, cache_bytes=cache_bytes, timeout=timeout
+            )
+        else:
+            link.share(read_only, timeout)
+        return link
+
+
+def open_address(
+    address: Address,
+    token: str,
+    ca: str | os.PathLike[str] | None,
+    cert: str | os.PathLike[str] | None,
+    key: str | os.PathLike[str] | None,
+    insecure: bool,
+    *,
+    read_only: bool,
+    timeout: float,
+) -> RemoteLink:
+    """The link to the store of the server at `address`; what it needs is imported only now.
+
+    :raises StoreUnreachable: when nobody answers there.
+    :raises StorePermission: when we are not let in.
+    """
+    from atop.engine.remotelink import Access, RemoteLink
+
+    def path(name: str | os.PathLike[str] | None) -> Path | None:
+        return None if name is None else Path(name)
+
+    access = Access(token, path(ca), path(cert), path(key), insecure)
+    return RemoteLink(address, access, read_only=read_only, timeout=timeout)
+
+
+def _check_owner(path: Path, sock: socket.socket) -> None:
+    who = peer(sock)
+    if not may_talk(who, path.stat()):
+        raise StorePermission(
+            f"{path} is open in process {who.pid} of another user: ask for the folder's group to "
+            "have it",
+            str(path),
+        )
+
+
+def _before_fork() -> None:
+    _linking.acquire()
+    for link in _links.values():
+        link.hold()
+
+
+def _after_fork_in_parent() -> None:
+    for link in _links.values():
+        link.let_go()
+    _linking.release()
+
+
+def _after_fork_in_child() -> None:
+    global _linking
+    _linking = threading.RLock()
+    for link in _links.values():
+        link.abandon()
+
+
+# A fork waits for what is just being opened or closed, so that a child knows all there is.
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
