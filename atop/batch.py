@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from atop.classes import Broken
 from atop.engine.base import INDEX, ITEMS, Range
 from atop.index import PoolPlan, check_unique, pool_keys
-from atop.item import Item, class_of, state_of
+from atop.item import Bond, Item, class_of, state_of
 from atop.records import PLAIN, PROTOCOL, decode_entries, decode_header, encode_record
 from atop.session import Session
 from atop.values import IMMUTABLE
@@ -45,8 +45,11 @@ class Batch:
         """Make the records of all that wait; pickling them may add more to the transaction."""
         waiting, self.waiting = self.waiting, {}
         self.items.update(waiting)
+        stored = [key for key, item in waiting.items() if _bond(item).stored]
+        records = self._transaction.overlay.getmany(ITEMS, stored)
+        old = dict(zip(stored, records, strict=True))
         for key, item in waiting.items():
-            self._prepare(key, item)
+            self._prepare(key, item, old.get(key))
 
     def check_unique(self) -> None:
         """Raise :class:`DuplicateKey` if a unique index would have a key twice."""
@@ -68,22 +71,17 @@ class Batch:
         overlay.put_all(ITEMS, self._records)
         for key, item in self.items.items():
             self._members.pop(key, None)
-            assert item._atop is not None
-            item._atop.stored = True
+            _bond(item).stored = True
         for item in self._unsettled:
-            assert item._atop is not None
-            self._session.watch.written(item, item._atop)
+            self._session.watch.written(item, _bond(item))
 
-    def _prepare(self, key: bytes, item: Item) -> None:
-        bond = item._atop
-        assert bond is not None
-        if not bond.stored:
+    def _prepare(self, key: bytes, item: Item, old: bytes | None) -> None:
+        if not _bond(item).stored:
             entries = self._entries(key, item, ())
             self._records[key] = encode_record(*self._pickled(item, None), entries), False
             for entry in entries:
                 self._inserted[entry + key] = item
             return
-        old = self._transaction.overlay.get(ITEMS, key)
         assert old is not None
         had = decode_entries(old)
         entries = self._entries(key, item, had)
@@ -128,3 +126,8 @@ class Batch:
             entries = plan.entries(item) if ready is None else ready
             found += dict.fromkeys(entries) if plan.multiple else entries
         return found
+
+
+def _bond(item: Item) -> Bond:
+    assert item._atop is not None
+    return item._atop

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from atop.classes import ClassTable, Kind
@@ -56,6 +57,7 @@ class Objects(ABC):
         self._load_state = loader(store.allowed, self._dereference)
         self._dropped = self._dropper()
         self._kinds: dict[int, Kind] = {}
+        self.thread = get_ident()
         self._rests = store.optimistic
         self._awake: list[Bond] = []
         self._many_awake = _MANY
@@ -73,7 +75,7 @@ class Objects(ABC):
         """The item with that bond shows its attributes from now on."""
         if self._rests:
             self._awake.append(bond)
-            if len(self._awake) > self._many_awake:
+            if len(self._awake) > self._many_awake and get_ident() == self.thread:
                 self._awake[:] = [each for each in self._awake if each() is not None]
                 self._many_awake = 2 * len(self._awake) + _MANY
 
@@ -82,10 +84,8 @@ class Objects(ABC):
 
         These cannot rest, since what is done with such a value goes round its item.
         """
-        held = []
-        awake = self._awake
-        while awake:  # another thread that looks at an item of ours may be adding to it
-            bond = awake.pop()
+        awake, held = list(self._awake), []
+        for bond in awake:
             item = bond()
             if item is None or item._atop is not bond or bond.gone or is_ghost(item):
                 continue
@@ -93,7 +93,7 @@ class Objects(ABC):
                 held.append(bond)
             else:
                 rest(item, bond)
-        awake += held
+        self._awake[: len(awake)] = held  # another thread may have woken more
         return [bond.key for bond in held]
 
     def known(self, key: bytes) -> Item | None:
@@ -122,9 +122,9 @@ class Objects(ABC):
         if item is None or bond is None:
             item = _new(kind.cls)
             bond = self.register(key, item)
+        self.woken(bond)
         make_present(item)
         set_dict(item, state)
-        self.woken(bond)
         if not IMMUTABLE.issuperset(map(type, state.values())) and not hide(item, bond):
             self.watch.lend(item, bond)
         self._keep(item, len(record) + _ITEM_BYTES)
@@ -133,12 +133,12 @@ class Objects(ABC):
     def _build_by_class(self, key: bytes, record: bytes, kind: Kind) -> Item:
         item: Item = _new(kind.cls)
         bond = self.register(key, item)
+        self.woken(bond)
         try:
             self._fill(item, bond, record)
         except BaseException:
             self.items.pop(key, None)
             raise
-        self.woken(bond)
         self._keep(item, len(record) + _ITEM_BYTES)
         return item
 
@@ -174,6 +174,7 @@ class Objects(ABC):
         record = self.view.get(ITEMS, bond.key)
         if record is None:
             raise NoSuchItem(f"item {number(bond.key)} was deleted", number(bond.key))
+        self.woken(bond)
         make_present(item)
         try:
             self._fill(item, bond, record)
@@ -183,9 +184,13 @@ class Objects(ABC):
         self.woken(bond)
 
     def _wake(self, item: Item, bond: Bond) -> None:
-        """In this order, so that :meth:`rest` in another thread misses nothing."""
+        """That is known first, in case of an interrupt, and last, if another thread looks at it."""
+        self._touched(bond)
         bond.resting = False
         make_present(item)
+        self._touched(bond)
+
+    def _touched(self, bond: Bond) -> None:
         self.woken(bond)
         self.touched(bond.key)
 

@@ -41,7 +41,6 @@ class Session(Objects):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.thread = get_ident()
         self.engine = store.engine
         self.transaction: Transaction | None = None
         self.snapshot: Snapshot | None = None
@@ -261,10 +260,7 @@ class Session(Objects):
         :raises WrongThread: in another thread than the session's.
         :raises NoTransaction: outside a transaction.
         """
-        transaction = self.writable(item, "being changed")
-        if is_ghost(item):
-            self.load(item, bond)
-        transaction.changing(item, bond)
+        self.writable(item, "being changed").changing(item, bond)
 
     def writable(self, thing: object, doing: str) -> Transaction:
         """The transaction of this thread; `thing` is `doing`, for the error if there is none."""

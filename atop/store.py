@@ -149,8 +149,21 @@ class Store:
 
         :raises StoreBusy: when another writer has not ended within the store's `timeout`.
         """
-        with self.begin() as transaction:
+        with self._running(self.optimistic) as transaction:
             yield transaction
+
+    @contextmanager
+    def _running(self, optimistic: bool) -> Iterator[Transaction]:
+        """A transaction that ends with the context, between which steps Ctrl-C may come."""
+        session = self.session()
+        outer = session.transaction
+        try:
+            with self._begin(optimistic) as transaction:
+                yield transaction
+        except BaseException:
+            while session.transaction is not None and session.transaction is not outer:
+                session.transaction.abort()
+            raise
 
     def begin(self) -> Transaction:
         """The same by hand: call ``commit()`` or ``abort()`` on what this returns."""
@@ -195,11 +208,11 @@ class Store:
                 return call(*args, **kwargs)
         for failed in range(_TRIES - 1):
             try:
-                with self._begin(self.optimistic and failed < _OPTIMISTIC_TRIES):
+                with self._running(self.optimistic and failed < _OPTIMISTIC_TRIES):
                     return call(*args, **kwargs)
             except _RETRIED:
                 time.sleep(random.random() * _PAUSE * 2**failed)
-        with self._begin(optimistic=False):
+        with self._running(optimistic=False):
             return call(*args, **kwargs)
 
     @contextmanager

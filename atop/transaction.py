@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +18,7 @@ from atop.batch import Batch, Membership
 from atop.classes import class_row
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Turn, next_state
 from atop.engine.filefolder import PendingFile
+from atop.engine.ids import Given
 from atop.engine.optimism import Optimist
 from atop.engine.overlay import Overlay
 from atop.engine.present import Present
@@ -33,6 +35,7 @@ from atop.item import (
     Bond,
     Item,
     class_of,
+    is_ghost,
     make_present,
     raw_dict,
     set_bond,
@@ -74,7 +77,6 @@ class Transaction:
         self._deleted: dict[bytes, Item] = {}
         self._classes: dict[type[Item], int] = {}
         self._new_classes: set[int] = set()
-        self._added: list[tuple[int, int]] = []
         self._flush_at = FLUSH_ITEMS
         self.files: list[PendingFile] = []
         self.removed_files: list[int] = []
@@ -83,12 +85,12 @@ class Transaction:
                 self._optimist.view if self._optimist else Present(turn.engine, turn.state.serial)
             )
             self._counts = dict(turn.state.counts)
-            self._next_id, self._end_id = turn.ids
+            self._ids = Given(turn.more_ids, turn.ids)
         else:
             outer.flush()
             self.overlay = Overlay(outer.overlay)
             self._counts = {}
-            self._next_id, self._end_id = outer._next_id, outer._end_id
+            self._ids = outer._ids.inner()
 
     @property
     def pending(self) -> bool:
@@ -100,6 +102,8 @@ class Transaction:
         """Make the changes so, durably on return. A nested transaction hands them to its outer.
 
         When anything goes wrong, nothing is changed and the transaction is rolled back.
+
+        :raises WriteConflict: when it is optimistic, and others have changed what it has read.
         """
         self._check_innermost()
         try:
@@ -158,11 +162,7 @@ class Transaction:
 
     def add(self, item: Item) -> None:
         """Give `item`, which is in no store, an id in this one."""
-        if self._next_id == self._end_id:
-            self._next_id, self._end_id = self.turn.more_ids()
-        key = self._next_id.to_bytes(8, "big")
-        self._note_added(self._next_id, self._next_id + 1)
-        self._next_id += 1
+        key = self._ids.next().to_bytes(8, "big")
         bond = self._session.register(key, item)
         self._session.woken(bond)
         bond.stored = False
@@ -254,7 +254,10 @@ class Transaction:
         return below + self._counts[table] + more
 
     def _touch(self, item: Item, bond: Bond) -> None:
+        """`item` is to be written, so it has to be loaded."""
         self.check_alive(item, bond)
+        if is_ghost(item):
+            self._session.load(item, bond)
         bond.mark = self._number
         self._changed[bond.key] = item
 
@@ -359,14 +362,14 @@ class Transaction:
         totals = self.overlay.totals()
         counts = {name: count + totals[name] for name, count in self._counts.items()}
         state = self.turn.state
-        next_id = max((end for _, end in self._added), default=state.next_id)
+        next_id = self._ids.end or state.next_id
         commit = Commit(
             next_state(state, next_id, counts),
             self.overlay.changes(),
             files=[(file.id, file.name) for file in self.files],
             removed=self.removed_files,
         )
-        if not (commit.changes or self._spilled or self._added):
+        if not (commit.changes or self._spilled or self._ids.runs):
             self._end()
             self._session.watch.settle()
             self.turn.release()
@@ -393,10 +396,9 @@ class Transaction:
         session.store.files.kept(self.files)
         for item in self._deleted.values():
             _make_free(item)
-        for first, end in self._added:
-            for item in session.known_between(first, end):
-                assert item._atop is not None
-                item._atop.before, item._atop.fresh = None, False
+        for item in self._added_items():
+            assert item._atop is not None
+            item._atop.before, item._atop.fresh = None, False
         session.watch.settle()
         self._go_on(commit.state.serial)
 
@@ -411,12 +413,10 @@ class Transaction:
     def _merge(self, outer: Transaction) -> None:
         self._end()
         outer.overlay.merge(self.overlay)
-        outer._next_id, outer._end_id = self._next_id, self._end_id
+        outer._ids.take(self._ids)
         outer._deleted.update(self._deleted)
         outer._classes.update(self._classes)
         outer._new_classes |= self._new_classes
-        for first, end in self._added:
-            outer._note_added(first, end)
         outer.files += self.files
         outer.removed_files += self.removed_files
 
@@ -429,26 +429,20 @@ class Transaction:
         for item in self._deleted.values():
             assert item._atop is not None
             session.register_again(item._atop)
-        for item in list(session.known_items()):
+        for item in list(self._added_items()):
+            assert item._atop is not None
+            self._unbind(item, item._atop)
+        for item in session.known_items():
             bond = item._atop
-            if bond is None:
-                continue
-            if self._has_added(bond):
-                self._unbind(item, bond)
-            elif bond.mark >= self._number or id(item) in changed:
+            if bond is not None and (bond.mark >= self._number or id(item) in changed):
                 bond.mark = self.outer._number if self.outer else 0
                 session.watch.renew(item, bond)
         session.watch.settle()
 
-    def _note_added(self, first: int, end: int) -> None:
-        """Items with ids from `first` up to, not with, `end` were added."""
-        if self._added and self._added[-1][1] == first:
-            first, _ = self._added.pop()
-        self._added.append((first, end))
-
-    def _has_added(self, bond: Bond) -> bool:
-        ident = number(bond.key)
-        return any(first <= ident < end for first, end in self._added)
+    def _added_items(self) -> Iterator[Item]:
+        """The items that were added and are alive."""
+        for first, end in self._ids.runs:
+            yield from self._session.known_between(first, end)
 
     def _unbind(self, item: Item, bond: Bond) -> None:
         """An item that was added is as it was before, and in no store."""

@@ -137,13 +137,13 @@ class Watch:
 
     def renew(self, item: Item, bond: Bond) -> None:
         """What `item` shows is not so: forget it. Values that others hold get what is so."""
-        watched = self._items.pop(bond.key, None) is not None
+        self._items.pop(bond.key, None)
         lent = {
             name: value for name, value in raw_dict(item).items() if not is_settled(value, Item)
         }
         lease, bond.lease = bond.lease, None
         make_ghost(item, bond)
-        if not watched or not lent:
+        if not lent:
             _end(lease)
             return
         try:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from atop import Store
+from tests.accounts import fill
 from tests.checking import check_store
 from tests.partner import TOKEN, Partner
 
@@ -125,6 +126,14 @@ def open_store(
     if path.exists():
         with Store(path) as again:
             check_store(again)
+
+
+@pytest.fixture
+def pair(open_store: Callable[..., Store]) -> tuple[Store, Store]:
+    """A store with accounts, opened twice: two optimistic programs, each with its own objects."""
+    one, two = (open_store(optimistic=True, timeout=5) for _ in range(2))
+    fill(one)
+    return one, two
 
 
 def bytes_folder(store: Store) -> Path:

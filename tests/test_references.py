@@ -116,6 +116,26 @@ def test_a_reference_loads_when_it_is_touched(store: Store) -> None:
     elsewhere(touch)
 
 
+@pytest.mark.parametrize("change", [
+    lambda pool, item: pool.addItem(item),
+    lambda pool, item: item.store.pool("old").removeItem(item),
+    lambda pool, item: item.store.pool("old").dropIndex("name"),
+], ids=["add", "remove", "drop"])  # fmt: skip
+def test_an_item_that_was_never_touched_keeps_its_attributes(store: Store, change: Any) -> None:
+    with store.transaction():
+        holder = store.add(Item(friend=Item(name="Bob")))
+        store.pool("old", "id", "name").addItem(holder.friend)
+        store.pool("new")
+    ident = holder.id
+
+    def work() -> None:
+        with store.transaction():
+            change(store.pool("new"), store.getItemByID(ident).friend)
+
+    elsewhere(work)
+    assert stored(holder.friend) == {"name": "Bob"}
+
+
 def test_a_reference_to_a_deleted_item_names_the_id(store: Store) -> None:
     root = add(store, lambda: Node(n=0, one=Node(n=1)))
     number = root.one.id

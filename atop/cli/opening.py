@@ -23,22 +23,24 @@ def reading(place: str) -> Store:
     return _open(place, readOnly=True)
 
 
-def writing(place: str) -> Store:
+def writing(place: str, **options: Any) -> Store:
     """The store at `place`, which has to be there.
 
     :raises NotAStore: when it is not.
     """
     if parse(place) is None:
         _check_there(Path(place))
-    return _open(place)
+    return _open(place, **options)
 
 
 def sharing(place: str, *, read_only: bool) -> Store:
     """The store at `place`, a folder or a URL, for somebody who thinks between two changes.
 
+    Nobody waits for him meanwhile.
+
     :raises NotAStore: when there is none.
     """
-    return reading(place) if read_only else writing(place)
+    return reading(place) if read_only else writing(place, optimistic=True)
 
 
 def credentials() -> dict[str, Any]:

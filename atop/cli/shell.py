@@ -43,7 +43,9 @@ def shell(place: str, read_only: bool, startup: Path | None) -> None:
     The console has `store`; its pools by their names, and all of them in `pools`; the classes
     Store, Item, Pool, Index and File; commit() and abort(). A transaction is always open, and all
     that you read is of the moment at which it began. commit() keeps what you have changed, abort()
-    drops it, and both go on to the newest state. On leaving, what was not committed is rolled back.
+    drops it, and both go on to the newest state. Others do not wait for you: when they have changed
+    meanwhile what you have looked at, commit() raises WriteConflict and keeps nothing. On leaving,
+    what was not committed is rolled back.
 
     What comes from a file or a pipe is run as a whole, without prompts; the exit code is 1 if it
     raised an exception.
@@ -65,13 +67,15 @@ def _run(store: Store, place: str, startup: Path | None) -> bool:
     script = sys.stdin.buffer.read() if sys.stdin is not None and not interactive else b""
     module = ModuleType("__main__")
     console = Console(module)
-    with Work(store, vars(module)) as work, installed(module):
+    work = Work(store, vars(module))
+    banner = _banner(store, place, work.pools, vars(module)) if interactive else ""
+    with work, installed(module):
         if startup is not None and not console.execute(startup.read_bytes(), str(startup)):
             return False
         if not interactive:
             return console.execute(script, "<stdin>")
         with line_editing(vars(module)):
-            console.interact(_banner(store, place, work.pools, vars(module)), "")
+            console.interact(banner, "")
     return True
 
 
@@ -119,6 +123,7 @@ class Work:
             {"__builtins__": builtins, "store": store, "pools": self.pools, "commit": self.commit,
              "abort": self.abort, **{each.__name__: each for each in _CLASSES}}
         )
+        self._name_pools()
 
     def commit(self) -> None:
         """Keep what was changed, durably on return, and go on with the newest state."""
@@ -155,26 +160,27 @@ class Work:
             click.echo("what was not committed is rolled back", err=True)
 
     def _begin(self) -> None:
+        if self._session.transaction is not None:
+            return
+        self._transaction = None
+        self._name_pools()
         if self._store.readOnly:
             self._snapshot.enter_context(self._store.snapshot())
-        elif self._session.transaction is None:
-            self._transaction = None
+        else:
             self._transaction = self._store.begin()
+
+    def _name_pools(self) -> None:
+        """Between transactions: no commit is to depend on which pools there are."""
         for name, pool in self.pools.items():
             if _is_free(name) and self._names.get(name) is self._named.get(name):
                 self._names[name] = self._named[name] = pool
 
     def _has_changes(self) -> bool:
         transaction = self._session.transaction
-        while transaction is not None:
-            try:
-                transaction.flush()
-            except Exception:
-                return True  # only what was changed can be refused
-            if transaction.overlay.size:
-                return True
-            transaction = transaction.outer
-        return False
+        try:
+            return transaction is not None and transaction.pending
+        except Exception:
+            return True  # only what was changed can be refused
 
 
 def _is_free(name: str) -> bool:

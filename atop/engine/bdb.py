@@ -425,8 +425,6 @@ class BerkeleyTurn:
                     self._end()
         finally:
             self.release()
-            if not self.applied:
-                engine.files.disown(commit.files)
         engine.files.remove(commit.removed)
 
     def release(self) -> None:
@@ -450,6 +448,8 @@ class BerkeleyTurn:
         finally:
             commit = self._commit
             self.applied = commit is not None and commit.state.token == engine.last.token
+            if not (commit is None or self.applied or engine.failed):
+                engine.files.disown(commit.files)  # while nobody else can have these ids
             engine.announce(engine.last.serial)
             if self._hold is not None:
                 self._hold.close()

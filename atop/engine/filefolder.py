@@ -95,6 +95,7 @@ class FileFolder:
         """
         adopted = False
         for ident, name in files:
+            self._spare(ident)
             try:
                 (self.folder / name).rename(self.path(ident))
             except FileNotFoundError as error:
@@ -105,10 +106,18 @@ class FileFolder:
         if adopted:
             sync_folder(self.folder)
 
+    def _spare(self, ident: int) -> None:
+        """What was doomed by that id was in no commit: a transaction that was cut off had made it,
+        and it waits for snapshots to end; now the id has other bytes."""
+        with self._lock:
+            if ident in self._doomed:
+                self._doomed.remove(ident)
+
     def disown(self, files: Iterable[NewFile]) -> None:
         """Remove files that were adopted for a commit that did not come."""
         for ident, _ in files:
-            self.path(ident).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path(ident).unlink()
 
     def discard(self, path: Path, name: str = "") -> None:
         """Remove a file that was created, and is not wanted; `name` is what `finish` gave."""

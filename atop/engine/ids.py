@@ -7,6 +7,7 @@ not committed has been in no store.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 BLOCK = 1 << 16
 
@@ -61,3 +62,44 @@ class Reserved:
         if self._first < self._end:
             self._ids.give_back(max(self._first, used), self._end)
             self._end = self._first
+
+
+class Given:
+    """The ids that a transaction gives to new items: from `block`, and when it is used up `more`.
+
+    ``runs`` has them, each run with its first id and the one after its last.
+    """
+
+    def __init__(self, more: Callable[[], tuple[int, int]], block: tuple[int, int]) -> None:
+        self.runs: list[tuple[int, int]] = []
+        self._more = more
+        self._next, self._end = block
+
+    @property
+    def end(self) -> int:
+        """The one after the highest, or 0."""
+        return max((end for _, end in self.runs), default=0)
+
+    def next(self) -> int:
+        """A new id."""
+        if self._next == self._end:
+            self._next, self._end = self._more()
+        self._note(self._next, self._next + 1)
+        self._next += 1
+        return self._next - 1
+
+    def inner(self) -> Given:
+        """Those of a nested transaction, which go on from here."""
+        return Given(self._more, (self._next, self._end))
+
+    def take(self, inner: Given) -> None:
+        """A nested transaction has ended well."""
+        self._next, self._end = inner._next, inner._end
+        for first, end in inner.runs:
+            self._note(first, end)
+
+    def _note(self, first: int, end: int) -> None:
+        if self.runs and self.runs[-1][1] == first:
+            self.runs[-1] = self.runs[-1][0], end
+        else:
+            self.runs.append((first, end))

@@ -88,8 +88,9 @@ class LogSync:
         """Open a log file in place of the last one; one that is gone was synced by a checkpoint."""
         with suppress(FileNotFoundError):
             opened = os.open(self._folder / f"log.{number:010}", os.O_RDWR | os.O_CLOEXEC)
-            self.abandon()
-            self._descriptor = opened
+            old, self._descriptor = self._descriptor, opened  # in one step: Ctrl-C may come
+            if old >= 0:
+                os.close(old)
 
 
 def sync_folder(folder: Path) -> None:

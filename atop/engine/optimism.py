@@ -85,8 +85,12 @@ class Recorder:
         except SnapshotTooOld as error:
             raise _unfit() from error
         self._reads.rows(INDEX, within, rows)
-        self._reads.keys[ITEMS].update(suffix(key) for key, record in rows if record is not None)
-        return rows
+        unknown = [
+            (key, None if record is None or suffix(key) in known else record)
+            for key, record in rows
+        ]
+        self._reads.keys[ITEMS].update(suffix(key) for key, record in unknown if record is not None)
+        return unknown
 
 
 class Optimist:

@@ -20,6 +20,7 @@ from atop.engine.base import (
     Row,
     View,
     join_rows,
+    suffix,
 )
 from atop.engine.differences import Differences
 from atop.errors import SnapshotTooOld
@@ -103,8 +104,17 @@ class Overlay:
         return self._skipped(table, within) if within.skip else self._merged(table, within)
 
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
-        rows = self.scan(INDEX, within)
-        return join_rows(rows, known, lambda ids: self.getmany(ITEMS, ids))
+        if next(self.tables[INDEX].walk(within.low, within.high), None) is not None:
+            rows = self.scan(INDEX, within)
+            return join_rows(rows, known, lambda ids: self.getmany(ITEMS, ids))
+        joined = self.below.join(within, known)
+        entries = self.tables[ITEMS].entries
+        if not entries:
+            return joined
+        return [
+            (key, entries[ident][0] if ident in entries and ident not in known else record)
+            for ident, (key, record) in ((suffix(row[0]), row) for row in joined)
+        ]
 
     def _forwards(self, within: Range) -> Range:
         """The same rows, counted from the other end."""

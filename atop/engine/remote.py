@@ -191,9 +191,7 @@ class RemoteEngine(Engine):
         return self._published.read()
 
     def end_snapshot(self) -> None:
-        if self._published is None:
-            self.connection.tell(messages.EndSnapshot)
-        elif self._published.let_go():
+        if self._published is None or self._published.let_go():
             self.connection.tell(messages.EndSnapshot)
 
     def state_at(self, serial: int) -> State:
@@ -309,6 +307,8 @@ class RemoteTurn:
     `find_out` tells whether a commit is in whose answer did not come: from the token of a turn, a
     serial, and the token of the commit.
     """
+
+    _over = True
 
     def __init__(
         self, engine: RemoteEngine, timeout: float, find_out: FindOut | None = None

@@ -411,3 +411,26 @@ def test_an_interrupt_leaves_the_line_and_not_the_shell(
     assert "KeyboardInterrupt" in terminal.see(">>> ")
     assert terminal.type("1 + 1") == "2\n"
     terminal.leave()
+
+
+def test_two_shells_work_side_by_side_and_are_told_of_conflicts(
+    sit_down: Callable[..., Terminal]
+) -> None:
+    one, two = sit_down(), sit_down()
+    for terminal, name in ((one, "Bob"), (two, "Carl")):
+        terminal.see(">>> ")
+        terminal.type(f"mine = people.getIndexItem('name', '{name}')")
+        assert terminal.type(f"mine.name = 'The {name}'") == ""
+    assert two.type("commit()") == ""
+    assert one.type("commit()") == "", "others have changed nothing that it has looked at"
+    assert one.type("people.getIndexItem('name', 'The Carl').name = 'One'") == ""
+    assert two.type("mine.name = 'Two'") == ""
+    assert two.type("commit()") == ""
+    refused = one.type("commit()")
+    assert refused.startswith("WriteConflict: others have changed items with the ids 4, ")
+    assert "all changes were rolled back, and a new transaction has begun" in refused
+    assert one.type("[item.name for item in people.queryIndex('name', 'Dora')]") == (
+        "['Dora', 'Eve\\x1b[31m', 'The Bob', 'Two']\n"
+    )
+    for terminal in (one, two):
+        assert terminal.leave() == (0, "\n")
