@@ -123,6 +123,8 @@ class File(Item):
 class Writer:
     """Where the bytes of a new file go."""
 
+    _descriptor = -1
+
     def __init__(self, store: Store) -> None:
         self.store = store
         with translated(str(store.files.folder)):

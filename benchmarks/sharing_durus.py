@@ -53,7 +53,8 @@ class DurusClient(Client):
         return [
             sys.executable, "-m", "durus", "-s", "--address", socket_of(folder),
             "--file", str(folder / "contacts.durus"),
-            "--storage-class", "durus.file_storage2.FileStorage2", "--logginglevel", _WARNING,
+            "--storage-class", "durus.file_storage2.FileStorage2", "--repair",
+            "--logginglevel", _WARNING,
         ]  # fmt: skip
 
     def __init__(self, folder: Path) -> None:

@@ -465,6 +465,19 @@ def test_a_list_from_before_a_roll_back_shows_nothing_that_did_not_happen(store:
     assert stored(item) == now
 
 
+def test_a_list_of_an_item_that_was_deleted_and_is_back_is_its_list(store: Store) -> None:
+    item = new_item(store, tags=["a"])
+    tags = item.tags
+    transaction = store.begin()
+    list.append(tags, "b")
+    store.delete(item)
+    transaction.abort()
+    assert tags == ["a"]
+    with store.transaction():
+        tags.append("c")
+    assert stored(item)["tags"] == ["a", "c"]
+
+
 def test_a_list_whose_item_another_thread_has_changed_is_refused_or_up_to_date(
     store: Store,
 ) -> None:

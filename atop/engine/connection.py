@@ -124,20 +124,23 @@ class Connection:
 
     def poll(self) -> None:
         """Take in what has arrived by now, without waiting for anything."""
-        with self._arrived:
-            if self._reading or self.lost:
-                return
-            self._reading = True
+        mine = False
         try:
+            with self._arrived:
+                if self._reading or self.lost:
+                    return
+                mine = self._reading = True
             while not self.lost and self._channel.ready:
                 self._receive(time.monotonic() + self.timeout)
                 self._take_frames()
         except BaseException as error:
-            self._lose()
+            if mine:
+                self._lose()
             if not isinstance(error, (StoreError, TimeoutError)):
                 raise
         finally:
-            self._stop_reading()
+            if mine:
+                self._stop_reading()
 
     def close(self, reason: str = "it was closed here") -> None:
         """Hang up."""

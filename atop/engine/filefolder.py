@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 from atop.engine.base import NewFile
 from atop.engine.log import sync_folder
-from atop.errors import StoreError, TransactionLost
+from atop.engine.published import share_with_group
+from atop.errors import StoreError, StorePermission, TransactionLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class FileFolder:
     def create(self) -> tuple[int, Path]:
         """A descriptor open for writing, and the temporary path."""
         descriptor, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
+        if self._temporary is None:
+            share_with_group(descriptor, self.folder.parent, 0o660)
         return descriptor, Path(name)
 
     def finish(self, path: Path, size: int, sha256: str) -> str:
@@ -70,8 +73,16 @@ class FileFolder:
         """The committed bytes of a file, to be read; `size` and `sha256` are what they should be.
 
         Bytes that come from another machine are compared with that when they are read in order.
+
+        :raises StorePermission: when we may not read them.
         """
-        return self.path(ident).open("rb")
+        try:
+            return self.path(ident).open("rb")
+        except PermissionError as error:
+            raise StorePermission(
+                f"{self.path(ident)}: permission denied; change its owner or mode",
+                str(self.path(ident)),
+            ) from error
 
     def read(self, ident: int, offset: int, size: int) -> bytes:
         """At most `size` committed bytes from `offset` on; none at the end.
@@ -97,6 +108,8 @@ class FileFolder:
         for ident, name in files:
             self._spare(ident)
             try:
+                if self._temporary is None:
+                    share_with_group(self.folder / name, self.folder.parent, 0o640)
                 (self.folder / name).rename(self.path(ident))
             except FileNotFoundError as error:
                 raise TransactionLost(

@@ -25,7 +25,7 @@ from atop.engine.failures import translated
 from atop.engine.filefolder import FileFolder
 from atop.engine.log import sync_folder
 from atop.engine.owner import Owner, check_lengths
-from atop.engine.published import is_held
+from atop.engine.published import is_held, share_with_group
 from atop.errors import NewerFormat, NotAStore, StoreError
 
 FORMAT = 1
@@ -99,6 +99,7 @@ class Folder:
         try:
             for folder in (self.path / "environment", self.files.folder):
                 folder.mkdir(0o700, exist_ok=True)
+            share_with_group(self.files.folder, self.path, 0o750)
             engine = self._engine(cache_bytes)
         except BaseException:
             self._owner.take_back()

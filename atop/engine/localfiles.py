@@ -7,6 +7,7 @@ it is the owner that removes what no commit has taken.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -41,5 +42,6 @@ class LocalFiles(FileFolder):
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW), path
 
     def discard(self, path: Path, name: str = "") -> None:
-        super().discard(path, name)
+        with suppress(PermissionError):  # its owner may remove it, and does
+            super().discard(path, name)
         self._namer.drop_file(path.name)

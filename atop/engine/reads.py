@@ -62,6 +62,8 @@ class Reads:
     def span(self, table: str, low: bytes | None, high: bytes | None) -> None:
         """A range was read; where it goes on from the last one, that is longer now."""
         highs, last, low = self._highs[table], self._last[table], low or b""
+        if high is not None and high <= low:
+            return
         if highs.get(last) == low:
             low = last
         self._last[table] = low

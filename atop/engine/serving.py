@@ -99,10 +99,12 @@ class Serving:
         sockets: list[Any] = [self._listener, self._wake, self._woken]
         if self.server is not None:
             sockets += [client.socket for client in list(self.server.clients)]
-        for each in sockets:
-            if each is not None:
-                with suppress(OSError, ValueError):
-                    os.close(each.fileno())
+        inherited = {each.fileno() for each in sockets if each is not None}
+        if self._listener is not None:
+            inherited |= _made_to(self._listener)
+        for descriptor in inherited:
+            with suppress(OSError):
+                os.close(descriptor)
         _inherited.append(self)
 
     def _close(self) -> None:
@@ -149,3 +151,17 @@ class Serving:
             await served.leave(_PASSING_ON)
 
         server.run(serve())
+
+
+def _made_to(listener: socket.socket) -> set[int]:
+    """The connections made to it, also those that nobody has heard of yet."""
+    found = set()
+    for each in os.listdir("/dev/fd"):
+        with suppress(OSError):  # no socket
+            sock = socket.socket(fileno=int(each))
+            try:
+                if sock.getsockname() == listener.getsockname():
+                    found.add(int(each))
+            finally:
+                sock.detach()
+    return found

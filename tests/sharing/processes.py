@@ -84,6 +84,7 @@ class Other:
     def stop(self) -> None:
         """Let it stand still."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

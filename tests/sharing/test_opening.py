@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -169,10 +170,9 @@ def test_where_there_can_be_no_socket_a_second_process_is_told_who_has_the_store
 AS = """
 import os, sys
 path, uid, gid, readonly = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
-from atop import Store
+from atop import File, Store
 from atop.engine import remote, server
 from atop.errors import AtopError
-from tests.sharing.processes import Thing
 os.setgroups([])
 os.setgid(gid)
 os.setuid(uid)
@@ -181,7 +181,11 @@ try:
         found = len(store)
         if not readonly:
             with store.transaction():
-                store.add(Thing(n=2))
+                with store.newFile("mine") as file:
+                    file.write(b"mine")
+        for file in store.items(File):
+            with file.open() as source:
+                found = f"{found} {source.read().decode()}"
         print(f"read {found}")
 except AtopError as error:
     print(type(error).__name__, error)
@@ -230,9 +234,14 @@ def test_the_group_of_the_folder_is_let_in_by_the_owner(path: Path) -> None:
         os.chown(store_path, -1, GROUP)
         store_path.chmod(0o770)
         with Store(store_path, durable=False) as store:
-            assert as_somebody(store_path, GROUP) == "read 0\n"
-            assert as_somebody(store_path, GROUP, read_only=True) == "read 1\n"
-            assert len(store) == 1
+            with store.transaction(), store.newFile("ours") as file:
+                file.write(b"ours")
+            assert as_somebody(store_path, GROUP) == "read 1 ours mine\n"
+            assert as_somebody(store_path, GROUP, read_only=True) == "read 2 ours mine\n"
+            assert len(store) == 2
+            assert store.verify().ok
+            modes = {stat.S_IMODE(each.stat().st_mode) for each in (store_path / "files").iterdir()}
+            assert modes == {0o640}, "nobody changes what is committed"
             assert as_somebody(store_path).startswith("StorePermission")
         assert as_somebody(store_path, GROUP).startswith("StorePermission"), "it cannot own it"
     finally:

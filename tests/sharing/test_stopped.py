@@ -13,7 +13,12 @@ from atop.errors import CommitInDoubt, StoreBusy
 from tests.sharing.processes import Other, Thing
 
 Start = Callable[..., Other]
-SOON = 6.0
+SOON = 3.0
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atop.engine.lasting._LEAST_PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -80,6 +85,7 @@ def test_a_commit_to_a_stopped_owner_is_in_doubt_and_in_or_not_as_a_whole(
                 transaction.flush()
                 owner.stop()
         owner.go_on()
+        assert store.engine.state  # which is answered after the commit
         now = owner.do("answer = [store.getItemByID(1).n, len(store)]")
         assert now in ([7, 2], [0, 1])
         assert [store.getItemByID(1).n, len(store)] == now
