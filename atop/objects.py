@@ -122,7 +122,8 @@ class Objects(ABC):
         if item is None or bond is None:
             item = _new(kind.cls)
             bond = self.register(key, item)
-        self.woken(bond)
+        if self._rests:
+            self.woken(bond)
         make_present(item)
         set_dict(item, state)
         if not IMMUTABLE.issuperset(map(type, state.values())) and not hide(item, bond):

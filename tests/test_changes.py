@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from atop import Index, Item, Store
-from atop.engine.base import ITEMS
 from atop.errors import NoTransaction, NotStorable, StaleValue
 from tests.conftest import elsewhere, stored
 
@@ -517,11 +516,10 @@ def test_results_of_set_and_list_operations_are_plain_values(store: Store) -> No
 
 def test_reading_is_no_change(store: Store) -> None:
     item = new_item(store, tags=["b", "a"], meta={"k": [1]}, queue=deque([1]), point=Point(1))
-    serial = store.engine.state.serial
-    with store.transaction():
+    with store.transaction() as transaction:
         sorted(item.tags), item.meta["k"][0], list(item.queue), item.point.x, vars(item)
-    written = store.engine.changed(serial).get(ITEMS, [])
-    assert (item.id or 0).to_bytes(8, "big") not in written, "reading writes nothing"
+        transaction.flush()
+        assert not transaction.overlay.changes(), "reading writes nothing"
 
 
 def test_items_in_a_list_are_not_copied(store: Store) -> None:

@@ -57,15 +57,16 @@ class Machine(RuleBasedStateMachine):
         self.next = 0
         self.aliases: list[tuple[int, str, Any]] = []
 
-    @initialize(on_disk=st.booleans())
-    def open(self, on_disk: bool) -> None:
+    @initialize(on_disk=st.booleans(), optimistic=st.booleans())
+    def open(self, on_disk: bool, optimistic: bool) -> None:
+        self.optimistic = optimistic
         if on_disk:
             self.folder = tempfile.mkdtemp(prefix="atop-model-")
         self._open()
 
     def _open(self) -> None:
         path = None if self.folder is None else Path(self.folder, "store.atop")
-        self.store = Store(path, durable=False, timeout=0.1)
+        self.store = Store(path, durable=False, timeout=0.1, optimistic=self.optimistic)
         for name in POOLS:
             self.store.pool(name, "number", "key", Index("tags", multiple=True),
                             Index("unique", unique=True))

@@ -269,6 +269,9 @@ class Lasting(Engine, Generic[B]):
                     self._check_known(backing.engine)
                     for _ in range(self._snapshots):
                         backing.engine.begin_snapshot()
+                except StoreClosed as error:
+                    backing.close()
+                    raise StoreUnreachable(str(error), self.place) from error
                 except BaseException:
                     backing.close()
                     raise

@@ -188,7 +188,7 @@ class Link(Lasting[Owned | Joined]):
         self._timeout = timeout
         self._cache_bytes = cache_bytes
         self._left: Joined | None = None
-        self._attach()
+        self._try(lambda engine: engine.serial)
 
     @property
     def owned(self) -> Folder | None:
@@ -221,7 +221,7 @@ class Link(Lasting[Owned | Joined]):
             if self._engine is not None:
                 self._detach(self._engine)
             try:
-                self._attach()
+                self._try(lambda engine: engine.serial)
             except BaseException:
                 self.read_only = True
                 raise

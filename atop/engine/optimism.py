@@ -141,6 +141,7 @@ class Optimist:
         :raises WriteConflict: when something has.
         """
         self.working()
+        self.snapshot.close()
         try:
             self._attempt(commit, durable)
         finally:

@@ -364,7 +364,8 @@ class Service:
         self, asked: messages.Attempt, reads: Reads, changes: dict[str, Changes]
     ) -> None:
         """The turn of an attempt that waits has come."""
-        if asked.state.token not in self._turns:
+        held = self._turns.get(asked.state.token)
+        if held is None or not held.turn.held:
             return
         try:
             serial, body = self._land(asked, reads, changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import re
 import signal
@@ -180,7 +181,8 @@ class Command:
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT,
             pass_fds=tuple(fds), env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         )  # fmt: skip
-        self._thread = threading.Thread(target=self._read)
+        atexit.register(self.process.kill)  # a failing test may leave it behind
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         if wait:
             self.await_line("is served")

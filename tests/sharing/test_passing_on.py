@@ -260,7 +260,7 @@ def test_owners_that_are_killed_while_all_commit_lose_nothing(
         return process
 
     running = {name: begin(name) for name in names}
-    for _ in range(8):
+    for _ in range(6):
         time.sleep(dice.random() * 0.3)
         owners = [name for name, process in running.items() if _has_lock(path, process)]
         name = dice.choice(owners or names)
