@@ -84,17 +84,18 @@ class Objects(ABC):
 
         These cannot rest, since what is done with such a value goes round its item.
         """
-        awake, held = list(self._awake), []
+        awake: list[Bond] = list(self._awake)
+        held: dict[bytes, Bond] = {}
         for bond in awake:
             item = bond()
             if item is None or item._atop is not bond or bond.gone or is_ghost(item):
                 continue
             if bond.key in self.watch:
-                held.append(bond)
+                held[bond.key] = bond
             else:
                 rest(item, bond)
-        self._awake[: len(awake)] = held  # another thread may have woken more
-        return [bond.key for bond in held]
+        self._awake[: len(awake)] = held.values()  # another thread may have woken more
+        return list(held)
 
     def known(self, key: bytes) -> Item | None:
         """The object for that id, if there is one."""

@@ -359,6 +359,19 @@ def test_a_begin_costs_nothing_for_what_is_only_cached(open_store: Callable[...,
         assert {bond.key for bond in session._awake} == {items[4].id.to_bytes(8, "big")}
 
 
+def test_an_item_whose_list_is_held_is_kept_in_mind_once(pair: Pair) -> None:
+    one, two = pair
+    item = account(one, 1)
+    tags = item.tags
+    for n in range(20):
+        with two.transaction():
+            account(two, 1).tags.append(n)
+        with one.transaction():
+            assert len(tags) == n + 2
+    keys = [bond.key for bond in one.session()._awake]
+    assert keys.count(item._atop.key) < 4
+
+
 def test_items_that_are_gone_are_not_kept_in_mind(open_store: Callable[..., Store]) -> None:
     store = open_store(optimistic=True)
     with store.transaction():

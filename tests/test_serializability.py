@@ -22,11 +22,11 @@ from atop.errors import DuplicateKey, NoSuchItem, WriteConflict
 from tests.checking import check_store
 
 WHO = st.integers(0, 1)
-NAMES = st.integers(0, 3)
-KEYS = st.integers(0, 5)
-STEPS = st.one_of(
-    st.tuples(st.sampled_from(["key", "tags", "follow"]), NAMES),
-    st.tuples(st.sampled_from(["set_key", "tag"]), NAMES, KEYS),
+NAMES = st.integers(0, 2)
+KEYS = st.integers(0, 4)
+READ = st.tuples(st.sampled_from(["key", "tags", "follow"]), NAMES)
+CHANGE = st.tuples(st.sampled_from(["set_key", "tag"]), NAMES, KEYS)
+OTHERS = st.one_of(
     st.tuples(st.just("refer"), NAMES, NAMES),
     st.tuples(st.just("add"), NAMES, KEYS),
     st.tuples(st.just("delete"), NAMES),
@@ -34,6 +34,7 @@ STEPS = st.one_of(
     st.tuples(st.just("first"), KEYS),
     st.tuples(st.just("size")),
 )
+STEPS = st.one_of(READ, READ, CHANGE, CHANGE, OTHERS)
 MANY = st.lists(STEPS, min_size=1, max_size=3)
 Steps = list[tuple[Any, ...]]
 
@@ -244,6 +245,12 @@ class Machine(RuleBasedStateMachine):
         self.go_on(who, mine)
         self.go_on_and_commit(1 - who, theirs)
         self.go_on_and_commit(who, more)
+
+    @rule(who=WHO, name=NAMES, key=KEYS, what=st.sampled_from([("key", "set_key"), ("tags", "tag")]))
+    def read_what_others_change(self, who: int, name: int, key: int, what: tuple[str, str]) -> None:
+        read, change = what
+        mine = [("set_key", (name + 1) % 3, key)]
+        self.go_on_side_by_side(who, [(read, name)], [(change, name, key)], mine)
 
     @rule(who=WHO)
     def look_between(self, who: int) -> None:

@@ -177,10 +177,20 @@ def _connect(address: Address, access: Access, patience: float) -> Connection:
     if isinstance(address, TcpAddress):
         if context is not None:
             sock = connect_tls(sock, context, address.host)
-        elif not _is_loopback(sock.getpeername()[0]):
-            sock.close()
-            raise _elsewhere(address)
+        else:
+            _check_loopback(sock, address)
     return Connection(sock, str(address), patience)
+
+
+def _check_loopback(sock: socket.socket, address: Address) -> None:
+    try:
+        near = _is_loopback(sock.getpeername()[0])
+    except OSError as error:
+        sock.close()
+        raise StoreUnreachable(f"{address} has hung up: try again", str(address)) from error
+    if not near:
+        sock.close()
+        raise _elsewhere(address)
 
 
 def _greet(connection: Connection, access: Access, read_only: bool) -> None:
