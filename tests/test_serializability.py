@@ -23,6 +23,7 @@ from tests.checking import check_store
 
 WHO = st.integers(0, 1)
 NAMES = st.integers(0, 2)
+READ_AND_CHANGED = st.sampled_from([("key", "set_key"), ("tags", "tag")])
 KEYS = st.integers(0, 4)
 READ = st.tuples(st.sampled_from(["key", "tags", "follow"]), NAMES)
 CHANGE = st.tuples(st.sampled_from(["set_key", "tag"]), NAMES, KEYS)
@@ -246,7 +247,7 @@ class Machine(RuleBasedStateMachine):
         self.go_on_and_commit(1 - who, theirs)
         self.go_on_and_commit(who, more)
 
-    @rule(who=WHO, name=NAMES, key=KEYS, what=st.sampled_from([("key", "set_key"), ("tags", "tag")]))
+    @rule(who=WHO, name=NAMES, key=KEYS, what=READ_AND_CHANGED)
     def read_what_others_change(self, who: int, name: int, key: int, what: tuple[str, str]) -> None:
         read, change = what
         mine = [("set_key", (name + 1) % 3, key)]
