@@ -10,9 +10,10 @@ import click
 
 from atop.cli.items import row_of
 from atop.cli.opening import place_argument, reading
-from atop.cli.output import format_option, plain, print_json, print_pairs, print_rows, print_table
+from atop.cli.output import format_option, print_json, print_pairs, print_rows, print_table
 from atop.engine.base import Range
 from atop.files import File
+from atop.plain import plain
 from atop.records import decode_header
 from atop.store import Store
 

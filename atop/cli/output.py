@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, time
 from typing import Any
 
 import click
@@ -24,7 +22,7 @@ from rich.text import Text
 
 from atop.engine.progress import Progress as Told
 from atop.engine.progress import silent
-from atop.item import Item
+from atop.plain import plain, shown
 
 Row = Mapping[str, Any]
 
@@ -43,41 +41,6 @@ def clean(text: str) -> str:
         else each.encode("unicode_escape").decode("ascii")
         for each in text
     )
-
-
-def shown(value: Any) -> str:
-    """A value in one line for people."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, date | time):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Item):
-        return repr(value)
-    if isinstance(value, list | tuple | set | frozenset | dict):
-        return json.dumps(plain(value), ensure_ascii=False)
-    return str(value)
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it; what JSON lacks becomes a string."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else shown(key): plain(each)
-                for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, set | frozenset):
-        return sorted((plain(each) for each in value), key=repr)
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return shown(value)
 
 
 def print_rows(rows: Iterable[Row], columns: Sequence[str], form: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from atop.cli.items import column, columns_of, row_of
-from atop.cli.keys import TYPES, parse, type_of
 from atop.cli.opening import place_argument, reading
 from atop.cli.output import clean, format_option, print_rows
-from atop.errors import NoSuchPool
+from atop.errors import NoSuchPool, ValueRefused
+from atop.keytext import TYPES, parse, type_of
 from atop.pool import Pool
 from atop.query import Query
 from atop.store import Store
@@ -83,9 +83,9 @@ def _query(
     for name, text in given.items():
         try:
             keys[name] = parse(text, kind or type_of("" if like is None else like), like)
-        except click.BadParameter as error:
+        except ValueRefused as error:
             option = {"start": "--from", "end": "--to"}.get(name, f"--{name}")
-            raise click.BadParameter(clean(error.message), param_hint=option) from error
+            raise click.BadParameter(clean(str(error)), param_hint=option) from error
     exactly = {"key": keys["key"]} if "key" in keys else {}
     return pool.queryIndex(
         index, keys.get("start"), keys.get("end"), reverse, keys.get("prefix"), **exactly

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from atop.cli.opening import credentials
-from atop.cli.output import clean, plain, print_json, print_pairs, print_table
+from atop.cli.output import clean, print_json, print_pairs, print_table
 from atop.engine.address import Address, TcpAddress, UnixAddress, parse
 from atop.engine.admission import Admission
 from atop.engine.client import Limits
@@ -29,6 +29,7 @@ from atop.engine.systemd import passed_sockets
 from atop.engine.tokens import line_for, new_token
 from atop.engine.upstream import Upstream
 from atop.errors import NotAStore, StoreBusy, StoreError, StoreUnreachable
+from atop.plain import plain
 
 _LEVELS = ["debug", "info", "warning", "error"]
 _PATIENCE = 10.0

@@ -1,4 +1,4 @@
-"""Index keys as they are typed on a command line, and as the index has them."""
+"""Index keys as people type them, and as the index has them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
-import click
+from atop.errors import ValueRefused
 
 TYPES = ["str", "int", "float", "decimal", "date", "datetime", "timedelta", "uuid", "bytes",
          "tuple", "none"]  # fmt: skip
@@ -26,14 +26,14 @@ def type_of(key: Any) -> str:
 def parse(text: str, kind: str, like: Any = None) -> Any:
     """The key that `text` stands for, in an index that has keys such as `like`.
 
-    :raises click.BadParameter: when it stands for none of that type.
+    :raises ValueRefused: when it stands for none of that type.
     """
     try:
         if kind == "tuple":
             return _tuple(text, like)
         key = _PARSERS[kind](text)
     except (ValueError, ArithmeticError) as error:
-        raise click.BadParameter(f"{text!r} is no {_NAMES.get(kind, kind)}") from error
+        raise ValueRefused(f"{text!r} is no {_NAMES.get(kind, kind)}", text) from error
     if isinstance(key, datetime):
         return _zoned(key, like)
     return key
@@ -58,7 +58,7 @@ def _zoned(key: datetime, like: Any) -> datetime:
     if like.tzinfo is not None and key.tzinfo is None:
         return key.replace(tzinfo=UTC)
     if like.tzinfo is None and key.tzinfo is not None:
-        raise click.BadParameter(f"{key} has an offset, the keys of the index have none")
+        raise ValueRefused(f"{key} has an offset, the keys of the index have none", key)
     return key
 
 

@@ -1,0 +1,45 @@
+"""Values as people and JSON have them."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date, time
+from typing import Any
+
+from atop.item import Item
+
+
+def shown(value: Any) -> str:
+    """A value in one line for people."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, date | time):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Item):
+        return repr(value)
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return json.dumps(plain(value), ensure_ascii=False)
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it; what JSON lacks becomes a string."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else shown(key): plain(each)
+                for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(each) for each in value), key=repr)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return shown(value)
