@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from atop.classes import Broken
 from atop.engine.base import INDEX, ITEMS, Range
+from atop.errors import DamagedStore, NotStorable
 from atop.index import PoolPlan, check_unique, pool_keys
 from atop.item import Bond, Item, class_of, state_of
 from atop.records import PLAIN, PROTOCOL, decode_entries, decode_header, encode_record
@@ -106,7 +107,17 @@ class Batch:
             if not IMMUTABLE.issuperset(types):
                 self._unsettled.append(item)
             pickled = self._session.store.dump(item, state, self._transaction.refer)
+            self._check(item, pickled)
         return self._transaction.class_number(cls), cls.classVersion, pickled
+
+    def _check(self, item: Item, pickled: bytes) -> None:
+        """Make sure that it could be loaded again."""
+        try:
+            self._session.store.allowed.check_pickle(pickled)
+        except DamagedStore as error:
+            what = str(error).partition(", which Atop")[0].removeprefix("a record has ")
+            raise NotStorable(f"{item!r} cannot be stored: it would have {what}", None, item
+                              ) from error
 
     def _entries(self, key: bytes, item: Item, had: Iterable[bytes]) -> list[bytes]:
         """The entries that `item` is to have, each once, in an order that is always the same."""

@@ -1,8 +1,8 @@
 """An item's bytes: class number, class version, index entries, and the pickle of its state.
 
-The layout is specified in doc/format.rst. A pickle is loaded by an unpickler that finds only plain
-values and what the program allows, and it is written by a pickler that refuses what that one
-would not load.
+The layout is specified in doc/format.rst. A pickle is checked opcode by opcode, then loaded by an
+unpickler that finds only plain values and what the program allows; and it is written by a pickler
+that refuses what would not be loaded.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 from atop.errors import AtopError, DamagedStore, NotLoadable, NotStorable
 from atop.item import Item
+from atop.opcodes import checker
 
 PROTOCOL = 5
 HEADER = struct.Struct(">IHI")
@@ -67,6 +68,7 @@ class Allowed:
         rebuild = array.array("b").__reduce_ex__(PROTOCOL)[0]
         assert callable(rebuild)
         self.names[_name(rebuild)] = rebuild
+        self.check_pickle = checker(self.find)
 
     def find(self, module: str, name: str) -> Any:
         """The class of that name.
@@ -155,8 +157,10 @@ def loader(
         persistent_load = staticmethod(dereference)
 
     buffer = io.BytesIO
+    check = allowed.check_pickle
 
     def load(data: bytes) -> dict[str, Any]:
+        check(data)
         try:
             state = StateUnpickler(buffer(data)).load()
         except NotLoadable:

@@ -1,0 +1,119 @@
+"""Whether a pickle may be loaded: looked at before it is, since loading one is running a program.
+
+What our own pickler writes is a small part of what an unpickler obeys, and only that passes.
+Nothing is called but classes that may be loaded, with arguments that they cannot grow from; nothing
+is changed but what the pickle itself has made; no more is made than its own length allows.
+
+Nearly all records are attributes with plain values: these are recognised by a regular expression,
+which takes less time than loading them. The others are walked through (:mod:`atop.walk`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from atop.walk import walk
+
+_SHORT = 1600  # bytes, too few for values nested too deeply
+_MOST_CONTAINERS = 400
+_MOST_TUPLES = 10  # each may double how many values there seem to be
+
+
+def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], None]:
+    """A function that raises if a pickle must not be loaded; `find` gives a class by its name.
+
+    It raises :class:`~atop.errors.DamagedStore`, or what `find` does.
+    """
+
+    def check(pickled: bytes) -> None:
+        if len(pickled) < _SHORT and plain(pickled):
+            return
+        if not _is_plain(pickled):
+            walk(pickled, find)
+
+    plain = _PLAIN.fullmatch
+    return check
+
+
+def _is_plain(pickled: bytes) -> bool:
+    """Whether it is plain values, with strings of any length among them."""
+    match = _PLAIN.match(pickled)
+    assert match is not None
+    at, parts = match.end(), [match[0]]
+    while pickled[at : at + 1] in (b"X", b"B"):
+        at += 5 + int.from_bytes(pickled[at + 1 : at + 5], "little")
+        if pickled[at : at + 1] != b"\x94":
+            return False
+        match = _PLAIN.match(pickled, at + 1)
+        assert match is not None
+        at = match.end()
+        parts.append(match[0])
+    return at == len(pickled) and _is_shallow(b"".join(parts))
+
+
+def _is_shallow(opcodes: bytes) -> bool:
+    count = opcodes.count
+    return (
+        sum(map(count, (b"\x85\x94", b"\x86\x94", b"\x87\x94"))) <= _MOST_TUPLES
+        and sum(map(count, (b"]\x94", b"}\x94", b"\x8f\x94"))) <= _MOST_CONTAINERS
+    )
+
+
+def _with_length(code: bytes, end: int = 256) -> bytes:
+    """A pattern for a code, a byte of length below `end`, and so many bytes."""
+    groups = []
+    for low in range(0, end, 16):
+        each = b"|".join(b"\\x%02x.{%d}" % (size, size) for size in range(low, low + 16))
+        groups.append(b"(?=[\\x%02x-\\x%02x])(?:%s)" % (low, low + 15, each))
+    return code + b"(?:" + b"|".join(groups) + b")"
+
+
+def _one_of(*patterns: bytes) -> bytes:
+    return b"(?:" + b"|".join(patterns) + b")"
+
+
+_TEXT = _with_length(rb"\x8c") + rb"\x94"
+_SHORT_TEXT = _with_length(rb"\x8c", 32) + rb"\x94"
+_BYTES = _with_length(b"C", 32) + rb"\x94"
+_INT = _one_of(rb"K.", rb"M..", rb"J.{4}")
+_LONG = rb"\x8a" + _one_of(*(b"\\x%02x.{%d}" % (size, size) for size in range(18)))
+_NAMES = (b"date", b"datetime", b"timedelta", b"Decimal", b"UUID")
+_CLASS = rb"\x93\x94" + _one_of(
+    *(rb"(?<=\x8c\x%02x%s\x94\x93\x94)" % (len(name), name) for name in _NAMES)
+)
+_NAMED = rb"(?:\x8c(?:\x08datetime|\x08zoneinfo)\x94|h.)\x8c%s\x94\x93\x94|h."
+_DELTA = _one_of(_NAMED % rb"\x09timedelta") + _INT + rb"{3}\x87\x94R\x94"
+_ZONE = _one_of(
+    _one_of(_NAMED % rb"\x08ZoneInfo") + _SHORT_TEXT + rb"\x85\x94R\x94",
+    _one_of(_NAMED % rb"\x08timezone") + _DELTA + rb"\x85\x94R\x94",
+    rb"h.",
+)
+_CALL = _one_of(
+    rb"C\x0a.{10}\x94" + _ZONE + rb"\x86\x94R\x94",
+    rb"C(?:\x04.{4}|\x0a.{10})\x94\x85\x94R\x94",
+    _SHORT_TEXT + rb"\x85\x94R\x94",
+    _INT + rb"{3}\x87\x94R\x94",
+    rb"\)\x81\x94}\x94(?:\x8c\x03int\x94|h.)" + _LONG + b"sb",
+)
+_ONE = _one_of(_SHORT_TEXT, rb"[N\x88\x89]", _INT, rb"h.", rb"G.{8}")
+_FREE = _one_of(
+    _TEXT,
+    rb"[N\x88\x89)]",
+    rb"[eu\x90]\(?",
+    _one_of(b"h.", _CLASS) + _CALL,
+    rb"h.",
+    rb"[\]\x8f]\x94(?:\(|" + _ONE + rb"a)?",
+    rb"}\x94(?:\(|" + _ONE + _ONE + rb"s)?",
+    _INT + b"(?:" + _INT + rb"\x86\x94Q)?",
+    rb"G.{8}",
+    _LONG,
+    _BYTES,
+)
+_TUPLE = rb"[\x85-\x87]\x94"
+_PLAIN = re.compile(
+    rb"(?:\x80[\4\5](?:\x95.{8})?)?"
+    + b"(?:%s++(?:%s)?|%s){0,%d}+" % (_FREE, _TUPLE, _TUPLE, _MOST_TUPLES) + rb"\.?",
+    re.DOTALL,
+)
