@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, cast
 
 from atop.engine.failures import translated
 from atop.engine.filefolder import FileFolder, PendingFile
-from atop.errors import NoSuchItem, ValueRefused
+from atop.errors import NoSuchItem, StoreError, ValueRefused
 from atop.item import Bond, Item, raw_dict
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ class File(Item):
         """
         pending = self._pending()
         if pending:
-            return pending.path.open("rb")
+            return self._files().open_new(pending.path)
         return self._files().open(cast(int, self.id), self.size, self.sha256)
 
     @property
     def path(self) -> Path:
         """Where the bytes are. To be read only; gone when the item is deleted.
+
+        In a store with a key they are encrypted there: use :meth:`open`.
 
         :raises ValueRefused: while it is being written, and where they are on another machine.
         """
@@ -130,27 +133,27 @@ class Writer:
         with translated(str(store.files.folder)):
             self._descriptor, self.path = store.files.create()
         self.name = ""
+        self._sealer = store.files.sealer()
+        self._broken = False
         self._digest = hashlib.sha256()
         self._size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Write all of `data`; answers how many bytes that were."""
         view = memoryview(data).cast("B")
-        with translated(str(self.path)):
-            done = 0
-            while done < len(view):
-                done += os.write(self._descriptor, view[done:])
+        self._put(self._sealer.seal(view))
         self._digest.update(view)
         self._size += len(view)
         return len(view)
 
     def finish(self) -> tuple[int, str]:
         """Put the bytes on disk; answers their number and digest."""
+        sha256 = self._digest.hexdigest()
+        self._put(self._sealer.end(self._size, sha256))
         with translated(str(self.path)):
             os.fsync(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = -1
-        sha256 = self._digest.hexdigest()
         self.name = self.store.files.finish(self.path, self._size, sha256)
         return self._size, sha256
 
@@ -160,6 +163,21 @@ class Writer:
             os.close(self._descriptor)
             self._descriptor = -1
         self.store.files.discard(self.path, self.name)
+
+    def _put(self, pieces: Iterator[bytes | memoryview]) -> None:
+        """Write them all; after a write that was cut short nobody knows where the file ends."""
+        if self._broken:
+            raise StoreError(
+                f"{self.path} could not be written to its end: make another with store.newFile",
+                str(self.path),
+            )
+        self._broken = True
+        with translated(str(self.path)):
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+        self._broken = False
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

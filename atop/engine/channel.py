@@ -6,6 +6,7 @@ at the same time would harm it, so each happens under a lock, and the waiting ou
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -17,7 +18,7 @@ from contextlib import suppress
 _WANT_READ = (BlockingIOError, ssl.SSLWantReadError)
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
-_LONGEST = 1 << 30
+_LOOK_EVERY = 0.2
 
 
 class Channel:
@@ -26,6 +27,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._lock = threading.Lock()
+        self._closed = False
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(sock, select.POLLIN)
@@ -44,7 +46,7 @@ class Channel:
                 with self._lock:
                     rest = rest[self._socket.send(rest) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
-                _wait(self._writable, deadline)
+                self._wait(self._writable, deadline)
             except ssl.SSLWantReadError:
                 time.sleep(0.001)
 
@@ -57,14 +59,14 @@ class Channel:
         size = _LARGE if much else _CHUNK
         while True:
             if not self._pending():
-                _wait(self._readable, deadline)
+                self._wait(self._readable, deadline)
             try:
                 with self._lock:
                     return self._socket.recv(size)
             except _WANT_READ:
                 continue
             except ssl.SSLWantWriteError:
-                _wait(self._writable, deadline)
+                self._wait(self._writable, deadline)
 
     @property
     def ready(self) -> bool:
@@ -77,6 +79,7 @@ class Channel:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._closed = True
         self.hang_up()
         self._socket.close()
 
@@ -88,11 +91,12 @@ class Channel:
     def _pending(self) -> bool:
         return self._tls and self._socket.pending() > 0  # type: ignore[attr-defined]
 
-
-def _wait(poll: select.poll, deadline: float) -> None:
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if poll.poll(min(left * 1000, _LONGEST)):
-            return
+    def _wait(self, poll: select.poll, deadline: float) -> None:
+        """Wait for the socket. Should it be closed just before, another may have its number."""
+        while not self._closed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if poll.poll(1000 * min(left, _LOOK_EVERY)):
+                return
+        raise OSError(errno.EBADF, "the connection was closed")

@@ -19,8 +19,9 @@ from atop.engine import systemd
 from atop.engine.admission import Admission
 from atop.engine.client import Limits
 from atop.engine.doors import Door
-from atop.engine.folder import Folder, look
-from atop.engine.link import Owned
+from atop.engine.folder import Folder
+from atop.engine.keyring import Secret
+from atop.engine.link import Owned, find_keyring
 from atop.engine.owner import Wanted
 from atop.engine.server import Server
 from atop.engine.upstream import Upstream, UpstreamKeeper
@@ -53,15 +54,22 @@ class FolderSite:
     """
 
     def __init__(
-        self, path: Path, *, cache_bytes: int, timeout: float, read_only: bool, limits: Limits
+        self,
+        path: Path,
+        *,
+        cache_bytes: int,
+        timeout: float,
+        read_only: bool,
+        limits: Limits,
+        secret: Secret | None = None,
     ) -> None:
         def make(folder: Folder, patience: float) -> Server:
             return Server.of_folder(folder, patience, read_only=read_only, limits=limits)
 
         self.name = str(path)
-        look(path, read_only=False)
+        keyring = find_keyring(path.absolute(), False, secret, timeout)
         self._owned = _own(path.absolute(), timeout, lambda: Owned(
-            path.absolute(), False, cache_bytes, timeout, make
+            path.absolute(), False, cache_bytes, timeout, make, keyring
         ))
         self.closed = self._owned.closed
         self.server = self._owned.begin_serving()

@@ -7,19 +7,26 @@ leaves between the two is swept when the store is recovered.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import shutil
+import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from atop.engine.base import NewFile
+from atop.engine.failures import explain
 from atop.engine.log import sync_folder
 from atop.engine.published import share_with_group
-from atop.errors import StoreError, StorePermission, TransactionLost
+from atop.engine.sealed import CHUNK, AsIs, Sealer, Unsealed, plain_size
+from atop.errors import DamagedStore, StoreError, StorePermission, TransactionLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,31 @@ class PendingFile:
     path: Path
 
 
-class FileFolder:
-    """The files of one store, by id."""
+class Temporary:
+    """A new folder, which goes with the process that made it: a forked child leaves it alone."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="atop-"))
+        self._pid = os.getpid()
+        self.cleanup = weakref.finalize(self, _remove_own, self.path, self._pid)
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process has made it."""
+        return self._pid == os.getpid()
+
+
+def _remove_own(path: Path, pid: int) -> None:
+    if pid == os.getpid():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class FileFolder:
+    """The files of one store, by id, sealed if there is a `key`."""
+
+    def __init__(self, folder: Path | None, key: bytes | None = None) -> None:
+        self._key = key
+        self._temporary: Temporary | None = None
         self._folder = folder
         self._lock = threading.Lock()
         self._holds = 0
@@ -46,8 +73,8 @@ class FileFolder:
     def folder(self) -> Path:
         """Where they are; of a store in memory, a temporary folder."""
         if self._folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="atop-")
-            self._folder = Path(self._temporary.name)
+            self._temporary = Temporary()
+            self._folder = self._temporary.path
         return self._folder
 
     def path(self, ident: int) -> Path:
@@ -61,9 +88,14 @@ class FileFolder:
     def create(self) -> tuple[int, Path]:
         """A descriptor open for writing, and the temporary path."""
         descriptor, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
+        _begun.add(name)
         if self._temporary is None:
             share_with_group(descriptor, self.folder.parent, 0o660)
         return descriptor, Path(name)
+
+    def sealer(self) -> Sealer | AsIs:
+        """What turns the bytes of a new file into those that are written."""
+        return AsIs() if self._key is None else Sealer(self._key)
 
     def finish(self, path: Path, size: int, sha256: str) -> str:
         """The name for :meth:`adopt` of a created file, all of which is on disk."""
@@ -72,17 +104,41 @@ class FileFolder:
     def open(self, ident: int, size: int, sha256: str) -> BinaryIO:
         """The committed bytes of a file, to be read; `size` and `sha256` are what they should be.
 
-        Bytes that come from another machine are compared with that when they are read in order.
+        Sealed bytes are compared with that now, and those that come from another machine when they
+        are read in order.
 
         :raises StorePermission: when we may not read them.
+        :raises DamagedStore: when they are sealed, and not as they were written.
         """
+        path = self.path(ident)
         try:
-            return self.path(ident).open("rb")
+            if self._key is None:
+                return open(path, "rb", opener=_itself)
+            return _buffered(Unsealed(_unbuffered(path), self._key, str(path), size, sha256))
         except PermissionError as error:
             raise StorePermission(
-                f"{self.path(ident)}: permission denied; change its owner or mode",
-                str(self.path(ident)),
+                f"{path}: permission denied; change its owner or mode", str(path)
             ) from error
+        except FileNotFoundError as error:
+            raise DamagedStore(
+                f"{path} is missing: restore a backup with `atopdb restore`", str(path)
+            ) from error
+        except OSError as error:
+            raise explain(error, str(path)) from error
+
+    def open_new(self, path: Path) -> BinaryIO:
+        """The bytes of a created file that is complete, to be read."""
+        if self._key is None:
+            return open(path, "rb", opener=_itself)
+        return _buffered(Unsealed(_unbuffered(path), self._key, str(path)))
+
+    def size(self, ident: int) -> int | None:
+        """How many bytes a file has, as its length on disk tells; ``None`` if it has lost some."""
+        try:
+            length = self.path(ident).stat().st_size
+        except FileNotFoundError:
+            return None
+        return length if self._key is None else plain_size(length)
 
     def read(self, ident: int, offset: int, size: int) -> bytes:
         """At most `size` committed bytes from `offset` on; none at the end.
@@ -90,7 +146,7 @@ class FileFolder:
         :raises StoreError: when there is no such file.
         """
         try:
-            with self.path(ident).open("rb") as file:
+            with self.open_new(self.path(ident)) as file:
                 file.seek(offset)
                 return file.read(size)
         except FileNotFoundError as error:
@@ -115,6 +171,7 @@ class FileFolder:
                 raise TransactionLost(
                     "a file of the transaction was swept when the store changed hands: begin again"
                 ) from error
+            _begun.discard(str(self.folder / name))
             adopted = True
         if adopted:
             sync_folder(self.folder)
@@ -126,15 +183,19 @@ class FileFolder:
             if ident in self._doomed:
                 self._doomed.remove(ident)
 
-    def disown(self, files: Iterable[NewFile]) -> None:
-        """Remove files that were adopted for a commit that did not come."""
+    def disown(self, files: Collection[NewFile]) -> None:
+        """Remove files that were adopted for a commit that did not come, durably."""
         for ident, _ in files:
             with suppress(OSError):
                 self.path(ident).unlink()
+        if files:
+            with suppress(OSError):
+                sync_folder(self.folder)
 
     def discard(self, path: Path, name: str = "") -> None:
         """Remove a file that was created, and is not wanted; `name` is what `finish` gave."""
         path.unlink(missing_ok=True)
+        _begun.discard(str(path))
 
     def remove(self, idents: Iterable[int]) -> None:
         """Remove files whose deletion is committed, as soon as nobody may still read them."""
@@ -142,6 +203,23 @@ class FileFolder:
             self._doomed += idents
             if not self._holds:
                 self._remove_doomed()
+
+    def clear(self, idents: Iterable[int]) -> None:
+        """Other items are given these ids: what waits to be removed by them was in no commit."""
+        with self._lock:
+            found = set(self._doomed).intersection(idents)
+            self._doomed = [ident for ident in self._doomed if ident not in found]
+        for ident in found:
+            self.path(ident).unlink(missing_ok=True)
+        if found:
+            sync_folder(self.folder)
+
+    def passing(self, name: str) -> bool:
+        """Whether what is called `name` is still written, or waits for snapshots to end."""
+        if str(self.folder / name) in _begun:
+            return True
+        with self._lock:
+            return name in map(str, self._doomed)
 
     @property
     def doomed(self) -> bool:
@@ -169,18 +247,24 @@ class FileFolder:
         finally:
             self.let_go()
 
-    def sweep(self, exists: Callable[[int], bool]) -> list[str]:
+    def sweep(
+        self, exists: Callable[[int], bool], keep: Callable[[Path], bool] = lambda path: False
+    ) -> list[str]:
         """Remove what no item stands for, also in a snapshot; answers the names."""
         swept = []
         for entry in os.scandir(self.folder):
             name = entry.name
+            if entry.is_dir(follow_symlinks=False):
+                continue
             if name.isascii() and name.isdigit() and str(int(name)) == name:
-                if exists(int(name)):
+                if exists(int(name)) or keep(Path(entry.path)):
                     continue
                 self.remove([int(name)])
             else:
                 Path(entry.path).unlink()
             swept.append(name)
+        if swept:
+            sync_folder(self.folder)  # their ids are given again, and no file is to come back then
         return swept
 
     def close(self) -> None:
@@ -196,3 +280,35 @@ class FileFolder:
             with suppress(FileNotFoundError):
                 self.path(ident).unlink()
         self._doomed = []
+
+
+_begun: set[str] = set()
+"""The paths of what this process has created, until it is adopted or discarded."""
+
+
+def _itself(path: str, flags: int) -> int:
+    """A descriptor for what is at `path`, not for what it leads to."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _not_written(path, "is a symbolic link") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_written(path, "is not a file")
+    return descriptor
+
+
+def _not_written(path: str, state: str) -> DamagedStore:
+    return DamagedStore(
+        f"{path} {state}, and not what was written: restore a backup with `atopdb restore`", path
+    )
+
+
+def _unbuffered(path: Path) -> BinaryIO:
+    return cast(BinaryIO, open(path, "rb", buffering=0, opener=_itself))
+
+
+def _buffered(stream: Unsealed) -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(stream, CHUNK))

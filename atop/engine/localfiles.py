@@ -28,8 +28,8 @@ class Namer(Protocol):
 class LocalFiles(FileFolder):
     """The files in `folder`, with new names from `namer`."""
 
-    def __init__(self, folder: Path, namer: Namer) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, namer: Namer, key: bytes | None = None) -> None:
+        super().__init__(folder, key)
         self._namer = namer
 
     def create(self) -> tuple[int, Path]:

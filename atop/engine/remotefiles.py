@@ -17,7 +17,13 @@ from atop.engine import messages
 from atop.engine.base import Engine
 from atop.engine.connection import Connection
 from atop.engine.filefolder import FileFolder, PendingFile
-from atop.errors import DamagedStore, StoreUnreachable, TransactionLost, ValueRefused
+from atop.errors import (
+    DamagedStore,
+    StoreClosed,
+    StoreUnreachable,
+    TransactionLost,
+    ValueRefused,
+)
 
 _CHUNK = 1 << 20
 _LEAST_SHARE = 2
@@ -47,6 +53,11 @@ class RemoteFiles(FileFolder):
         self._place = place
         self._sent: dict[str, Connection] = {}
 
+    def create(self) -> tuple[int, Path]:
+        if self._temporary is not None and not self._temporary.ours:
+            self._folder = None  # it goes with the process that we were forked from
+        return super().create()
+
     def path(self, ident: int) -> Path:
         raise ValueRefused(
             f"the bytes of file {ident} are at {self._place}, and have no path here: use open()",
@@ -69,7 +80,7 @@ class RemoteFiles(FileFolder):
                 while chunk := file.read(_chunk(connection)):
                     connection.ask(messages.FileData, name, chunk)
             connection.ask(messages.FileEnd, name, size, sha256)
-        except StoreUnreachable as error:
+        except (StoreUnreachable, StoreClosed) as error:
             raise TransactionLost(
                 f"the transaction is lost, since a file could not be sent ({error}): begin it "
                 "again, or use store.transact"

@@ -38,13 +38,13 @@ class Access:
     """What a client shows to a server, and how it knows the server; nothing of it is ever told.
 
     `ca` is the authority that the server's certificate is from, if it is not one of the system's;
-    `cert` and `key` are ours. `insecure` does without TLS, on this machine alone.
+    `cert` and `cert_key` are ours. `insecure` does without TLS, on this machine alone.
     """
 
     token: str = field(default="", repr=False)
     ca: Path | None = None
     cert: Path | None = None
-    key: Path | None = None
+    cert_key: Path | None = None
     insecure: bool = False
 
     def context(self, address: Address) -> ssl.SSLContext | None:
@@ -55,7 +55,7 @@ class Access:
         if not isinstance(address, TcpAddress):
             return None
         if not self.insecure:
-            return client_context(self.ca, self.cert, self.key)
+            return client_context(self.ca, self.cert, self.cert_key)
         if not _is_loopback(address.host):
             raise _elsewhere(address)
         return None

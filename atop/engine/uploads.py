@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from atop.engine.failures import translated
 from atop.engine.filefolder import FileFolder
+from atop.engine.sealed import AsIs, Sealer
 from atop.errors import ProtocolError, StoreError, TransactionLost
 
 _MOST = 1 << 20
+_MOST_BEGUN = 1000
 
 Done = Callable[[Any, BaseException | None], None]
 Aside = Callable[[Callable[[], Any], Done], None]
@@ -30,21 +32,16 @@ class _Upload:
     """A new file."""
 
     path: Path
+    sealer: Sealer | AsIs
     size: int = 0
+    broken: bool = False
     finished: bool = False
     digest: Any = field(default_factory=hashlib.sha256)
     steps: deque[Step] = field(default_factory=deque)
 
     def append(self, data: bytes) -> int:
         """Write on; answers how many bytes there are now."""
-        with translated(str(self.path.parent)):
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-            finally:
-                os.close(descriptor)
+        self._put(self.sealer.seal(data))
         self.digest.update(data)
         self.size += len(data)
         return self.size
@@ -53,14 +50,33 @@ class _Upload:
         """Put all of it on disk, if it is what was sent."""
         if (self.size, self.digest.hexdigest()) != (size, sha256):
             raise StoreError("the bytes of a file were changed on their way: send it again")
+        self._put(self.sealer.end(size, sha256))
         with translated(str(self.path.parent)):
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         self.finished = True
         return True
+
+    def _put(self, pieces: Iterator[bytes | memoryview]) -> None:
+        """Write them all; after a write that was cut short nobody knows where the file ends."""
+        if self.broken:
+            raise StoreError("a file could not be written to its end: send it again")
+        self.broken = True
+        with translated(str(self.path.parent)):
+            descriptor = os.open(
+                self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            )
+            try:
+                for piece in pieces:
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[os.write(descriptor, rest) :]
+            finally:
+                os.close(descriptor)
+        self.broken = False
 
 
 class Uploads:
@@ -71,6 +87,7 @@ class Uploads:
         self._aside = aside
         self._local = local
         self._uploads: dict[str, _Upload] = {}
+        self._begun: set[str] = set()
 
     def create(self) -> str:
         """The name of a new file, which is empty."""
@@ -78,12 +95,15 @@ class Uploads:
             raise ProtocolError(f"more than {_MOST:,} new files at once")
         descriptor, path = self._files.create()
         os.close(descriptor)
-        self._uploads[path.name] = _Upload(path)
+        self._uploads[path.name] = _Upload(path, self._files.sealer())
         return path.name
 
     def append(self, name: str, data: bytes, done: Done) -> None:
         """Write on at the end of it."""
         upload = self._upload(name)
+        self._begun.add(name)  # a part of each may be in memory, to be sealed with what follows
+        if len(self._begun) > _MOST_BEGUN:
+            raise ProtocolError(f"more than {_MOST_BEGUN:,} new files sent at once")
         self._do(upload, lambda: upload.append(data), done)
 
     def finish(self, name: str, size: int, sha256: str, done: Done) -> None:
@@ -91,6 +111,7 @@ class Uploads:
         upload = self._upload(name)
 
         def finished(result: Any, error: BaseException | None) -> None:
+            self._begun.discard(name)
             if error is not None:
                 self.drop(name)
             done(result, error)
@@ -100,6 +121,7 @@ class Uploads:
     def drop(self, name: str) -> None:
         """It is not wanted. Nothing happens if there is none of that name."""
         upload = self._uploads.pop(name, None)
+        self._begun.discard(name)
         if upload is not None:
             self._files.discard(upload.path)
 

@@ -174,13 +174,13 @@ def test_client_certificates(keys: Keys, tmp_path: Path, caplog: pytest.LogCaptu
     clients = Keys(tmp_path, "clients")
     admission = Admission(keys.cert, keys.key, clients.ca)
     with Here(tmp_path / "s.atop", admission) as here:
-        with here.open(ca=keys.ca, cert=clients.cert, key=clients.key) as store:
+        with here.open(ca=keys.ca, cert=clients.cert, certKey=clients.key) as store:
             with store.transaction():
                 store.add(Item())
             (shown,) = here.server.status()["clients"]
             assert shown["name"].startswith("clients-server (process")
         stranger = Keys(tmp_path, "stranger")
-        told = refused(here.url, StoreError, ca=keys.ca, cert=stranger.cert, key=stranger.key)
+        told = refused(here.url, StoreError, ca=keys.ca, cert=stranger.cert, certKey=stranger.key)
         assert "an authority that the other side does not know" in told
         told = refused(here.url, StoreError, ca=keys.ca)
         assert "asks for a client certificate" in told
@@ -193,14 +193,15 @@ def test_an_expired_certificate_of_a_client(
     clients = Keys(tmp_path, "clients")
     cert, key = clients.issue("expired", not_after=PAST)
     with Here(tmp_path / "s.atop", Admission(keys.cert, keys.key, clients.ca)) as here:
-        assert "expired on 2001" in refused(here.url, StoreError, ca=keys.ca, cert=cert, key=key)
+        told = refused(here.url, StoreError, ca=keys.ca, cert=cert, certKey=key)
+        assert "expired on 2001" in told
         monkeypatch.setattr("atop.engine.tls._check_today", lambda path: None)
-        assert "has expired" in refused(here.url, StoreError, ca=keys.ca, cert=cert, key=key)
+        assert "has expired" in refused(here.url, StoreError, ca=keys.ca, cert=cert, certKey=key)
 
 
 def test_certificates_and_tokens_are_both_asked_for(keys: Keys, tmp_path: Path) -> None:
     with Here(tmp_path / "s.atop", Admission(keys.cert, keys.key, keys.ca, keys.tokens)) as here:
-        mine = {"ca": keys.ca, "cert": keys.cert, "key": keys.key}
+        mine = {"ca": keys.ca, "cert": keys.cert, "certKey": keys.key}
         assert "token" in refused(here.url, StorePermission, **mine)
         assert "certificate" in refused(here.url, StoreError, ca=keys.ca, token=TOKEN)
         with here.open(token=TOKEN, **mine) as store:
