@@ -7,7 +7,7 @@ use it in any other way.
 from __future__ import annotations
 
 import ctypes
-import struct
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +18,7 @@ from berkeleydb import db
 
 from atop.engine.base import INDEX, TABLES
 from atop.engine.failures import TROUBLE, explain_opening
-from atop.errors import DamagedStore, NotAStore
+from atop.errors import NotAStore, StoreError
 
 COMMITS = "commits"
 PAGE_BYTES = 4096
@@ -26,7 +26,6 @@ _LOG_FILE_BYTES = 10 << 20
 _LOG_FILES_DUE = 3
 _LOG_FILES_OVERDUE = 8
 _LOG_BUFFER = 1 << 20
-_BTREE_MAGIC = 0x053162
 _OPEN = db.DB_CREATE | db.DB_PRIVATE | db.DB_THREAD | db.DB_INIT_MPOOL
 _RECOVERED = _OPEN | db.DB_INIT_TXN | db.DB_INIT_LOG
 
@@ -35,18 +34,29 @@ class Environment:
     """The environment in `folder` and its tables, each a handle in ``tables``."""
 
     def __init__(
-        self, folder: Path, cache_bytes: int, *, read_only: bool = False, fatal: bool = False
+        self,
+        folder: Path,
+        cache_bytes: int,
+        *,
+        read_only: bool = False,
+        fatal: bool = False,
+        password: str | None = None,
     ) -> None:
         self.folder = folder
         self.read_only = read_only
         self.tables: dict[str, Any] = {}
+        self.check_place: Callable[[], None] = lambda: None
+        self._halted = False
         self._busy = threading.Lock()
         self._paused = False
         self._written_file = self._checked_file = 0
         self._checkpointer: _Checkpointer | None = None
-        _check_config(folder)
+        check_config(folder)
         self.handle = db.DBEnv()
         try:
+            if password is not None:
+                self.handle.set_encrypt(password, db.DB_ENCRYPT_AES)
+            self._encrypted = db.DB_ENCRYPT if password is not None else 0
             self._open(cache_bytes, db.DB_RECOVER_FATAL if fatal else db.DB_RECOVER)
         except BaseException as error:
             self.close(checkpoint=False)
@@ -76,8 +86,14 @@ class Environment:
 
     def relieve(self) -> None:
         """Make a checkpoint here and now if it is overdue, unless a backup needs the logs."""
-        while self._written_file - self._checked_file >= _LOG_FILES_OVERDUE and not self._paused:
+        while self._written_file - self._checked_file >= _LOG_FILES_OVERDUE:
+            if self._paused or self._halted:
+                return
             self.checkpoint()
+
+    def halt(self) -> None:
+        """Make no checkpoint any more: it is not known what of the log is on disk."""
+        self._halted = True
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -120,7 +136,8 @@ class Environment:
 
     def _open_table(self, name: str) -> Any:
         table = db.DB(self.handle)
-        table.set_flags(db.DB_CHKSUM | (db.DB_RECNUM if name == INDEX else 0))
+        recnum = db.DB_RECNUM if name == INDEX else 0
+        table.set_flags(db.DB_CHKSUM | recnum | self._encrypted)
         table.set_pagesize(PAGE_BYTES)
         table.set_get_returns_none(2)
         access = db.DB_RDONLY if self.read_only else db.DB_CREATE | db.DB_AUTO_COMMIT
@@ -133,6 +150,9 @@ class Environment:
         return table
 
     def _checkpoint(self) -> None:
+        if self._halted:
+            return
+        self.check_place()
         last_file = self._written_file
         self.handle.txn_checkpoint(0, 0, db.DB_FORCE)
         self._checked_file = last_file
@@ -177,72 +197,18 @@ class _Checkpointer:
                 return
             try:
                 self._checkpoint()
-            except TROUBLE as error:
+            except (*TROUBLE, StoreError) as error:
                 self._failed(error)
 
 
-def check_first_pages(folder: Path, *, complete: bool) -> None:
-    """Look at the first page of each table before Berkeley DB does, whom a bad one kills.
+def check_config(folder: Path) -> None:
+    """Refuse a folder with settings of its own.
 
-    A store that is not `complete`, because making it was interrupted, may lack tables.
-
-    :raises DamagedStore: naming the file.
+    :raises NotAStore: naming the file.
     """
-    for name in (*TABLES, COMMITS):
-        path = folder / name
-        if path.exists():
-            _check_first_page(path)
-        elif complete:
-            raise DamagedStore(f"{path} is missing: restore a backup", str(path))
-    if complete and not any(folder.glob("log.*")):
-        raise DamagedStore(f"{folder} has lost its logs: restore a backup", str(folder))
-
-
-def _check_first_page(path: Path) -> None:
-    with path.open("rb") as file:
-        page = file.read(PAGE_BYTES)
-    magic, page_bytes = struct.unpack_from("=I4xI", page, 12) if len(page) > 24 else (0, 0)
-    if len(page) < PAGE_BYTES or magic != _BTREE_MAGIC or page_bytes != PAGE_BYTES:
-        raise DamagedStore(
-            f"{path} does not begin like a table (page 0 is cut, zeroed or overwritten): "
-            "restore a backup with `atopdb restore`",
-            str(path),
-        )
-
-
-def _check_config(folder: Path) -> None:
     config = folder / "DB_CONFIG"
-    if config.exists():
+    if os.path.lexists(config):
         raise NotAStore(
             f"{config} would change how Berkeley DB works: move it away, then open the store",
             str(config),
         )
-
-
-def check_touched(folder: Path, closed_at: int) -> None:
-    """Look for zeroed pages in tables that somebody has written to since the store was closed.
-
-    A zeroed page passes its checksum, and Berkeley DB may look around in it for ever.
-
-    :raises DamagedStore: naming the file and the page.
-    """
-    for name in (*TABLES, COMMITS):
-        path = folder / name
-        if path.stat().st_mtime_ns > closed_at:
-            page = _zeroed_page(path)
-            if page is not None:
-                raise DamagedStore(
-                    f"page {page} of {path} is zeroed: restore a backup with `atopdb restore`",
-                    str(path),
-                )
-
-
-def _zeroed_page(path: Path) -> int | None:
-    zeros = bytes(PAGE_BYTES)
-    number = 0
-    with path.open("rb") as file:
-        while page := file.read(PAGE_BYTES):
-            if page == zeros:
-                return number
-            number += 1
-    return None

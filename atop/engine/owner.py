@@ -7,6 +7,7 @@ and how long were its files then).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -19,26 +20,72 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from atop.errors import DamagedStore, NotAStore, StoreBusy
+from atop.engine.failures import explain
+from atop.errors import DamagedStore, NotAStore, StoreBusy, StoreFailed
 
 FILE = "owner"
+_ENVIRONMENT = "environment"
+_EFFECTIVE = os.access in os.supports_effective_ids
 _WANTED = "wanted"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Owner:
-    """The lock on a store's folder, exclusive for a writer and shared among read-only users."""
+    """The lock on a store's folder, exclusive for a writer and shared among read-only users.
+
+    The folder ``environment`` is locked too: somebody may remove ``owner`` while it is in use.
+    """
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self._folder = folder
+        self._place = -1
         flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         flags |= os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self.descriptor = os.open(folder / FILE, flags, 0o600)
         try:
-            self._lock(fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-            self._found = self._read()
+            self._check_file()
+            self._lock(self.descriptor, kind)
+            self._found = self._note = self._read()
+            self._place = self._open_environment(make=not shared)
+            self._lock(self._place, kind)
         except BaseException:
             self.release()
             raise
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the folder is still where it was."""
+        try:
+            return os.path.samestat(os.fstat(self._place), os.stat(self._folder / _ENVIRONMENT))
+        except OSError:
+            return False
+
+    def check_place(self) -> None:
+        """Raise an error when nothing can be written here: Berkeley DB would give up over it.
+
+        :raises StorePermission: when we may not write.
+        :raises StoreFailed: when the folder was moved away: what is there is another's.
+        """
+        place = self._folder / _ENVIRONMENT
+        may_write = os.access(place, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)
+        if may_write and self.in_place:
+            return
+        if self.in_place or not os.access(self._folder, os.X_OK, effective_ids=_EFFECTIVE):
+            self._check_there()
+        raise StoreFailed(
+            f"{self._folder} was moved or removed while it was open: nothing is written until it "
+            "is back; or close the store, and open it where it is now",
+            str(self._folder),
+        )
+
+    def _check_there(self) -> None:
+        """The folder is where it was, unless it is gone altogether, and not to be written."""
+        if not self._folder.is_dir():
+            return
+        read_only = os.fstatvfs(self._place).f_flag & os.ST_RDONLY
+        error = OSError(errno.EROFS if read_only else errno.EACCES, "", str(self._folder))
+        raise explain(error, str(self._folder))
 
     @property
     def closed_files(self) -> dict[str, int] | None:
@@ -51,9 +98,21 @@ class Owner:
         return closed if whole else None
 
     @property
+    def doubtful(self) -> bool:
+        """Whether a sync has failed, so that the system may take for written what is not."""
+        return bool(self._found.get("unsynced"))
+
+    @property
     def written_at(self) -> int:
         """When the note was written, in nanoseconds."""
         return os.fstat(self.descriptor).st_mtime_ns
+
+    @property
+    def was_killed_here(self) -> bool:
+        """Whether all that the last owner wrote must be there: only its process came to an end."""
+        here = self._here()
+        same = all(self._found.get(name) == value for name, value in here.items())
+        return same and bool(here["boot"]) and not self.doubtful
 
     def sign(self) -> None:
         """Write down who has the store, so that it counts as not closed; durable on return."""
@@ -62,7 +121,16 @@ class Owner:
             "command": command(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            **self._here(),
         })
+
+    def doubt(self) -> None:
+        """Write down, for whoever opens the store next, that a sync has failed.
+
+        It need not last longer than the system's memory, which is what the doubt is about.
+        """
+        with suppress(OSError):
+            self._put({**self._note, "unsynced": True})
 
     def sign_off(self, files: dict[str, int]) -> None:
         """Write down that the store was closed in order, and how long its files are."""
@@ -74,24 +142,47 @@ class Owner:
 
     def release(self) -> None:
         """Let the next one have the folder. In a forked child: without touching the lock."""
-        os.close(self.descriptor)
+        for descriptor in (self.descriptor, self._place):
+            if descriptor >= 0:
+                os.close(descriptor)
 
-    def _lock(self, kind: int) -> None:
+    def _open_environment(self, *, make: bool) -> int:
+        path = self._folder / _ENVIRONMENT
+        if make:
+            path.mkdir(0o700, exist_ok=True)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _check_file(self) -> None:
         if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
             raise NotAStore(
                 f"{self._folder / FILE} is not a file: move it away, then open the store",
                 str(self._folder / FILE),
             )
+
+    def _here(self) -> dict[str, object]:
+        """The run of the system, and the folder, which is another one in a copy."""
         try:
-            fcntl.flock(self.descriptor, kind | fcntl.LOCK_NB)
+            boot = _BOOT.read_bytes().decode("ascii").strip()
+        except OSError:
+            boot = ""
+        return {"boot": boot, "folder": os.stat(self._folder).st_ino}
+
+    def _lock(self, descriptor: int, kind: int) -> None:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise self._busy() from error
 
     def _write(self, note: dict[str, Any]) -> None:
-        text = (json.dumps(note) + "\n").encode()
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, text, 0)
+        self._put(note)
         os.fsync(self.descriptor)
+
+    def _put(self, note: dict[str, Any]) -> None:
+        """Over the old note, whose room it needs where the disk is full."""
+        text = (json.dumps(note) + "\n").encode()
+        os.pwrite(self.descriptor, text, 0)
+        os.ftruncate(self.descriptor, len(text))
+        self._note = note
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -115,8 +206,11 @@ class Owner:
 
 
 def command() -> str:
-    """How this process was started, for people."""
-    return shlex.join(sys.orig_argv)[:200].encode("utf-8", "replace").decode()
+    """How this process was started, for people; code on the command line may hold secrets."""
+    words = sys.orig_argv
+    if sys.argv[:1] == ["-c"]:
+        words = [*words[: len(words) - len(sys.argv)], "..."]
+    return shlex.join(words)[:200].encode("utf-8", "replace").decode()
 
 
 class Wanted:

@@ -41,22 +41,29 @@ class Published:
     """
 
     def __init__(self, folder: Path, *, to_write: bool) -> None:
-        access = os.O_RDWR | os.O_CREAT if to_write else os.O_RDONLY
-        descriptor = os.open(folder / FILE, access | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._file: _File | None = _File(descriptor)
+        self._folder = folder
+        self._file: _File | None = self._open(to_write)
+        self._lost: list[_File] = []
         self._written = -1
         self._lock = threading.Lock()
         self._holds = 0
         self._held_at = 0
-        if to_write:
-            share_with_group(descriptor, folder, 0o640)
 
     def write(self, serial: int) -> None:
         """There is a commit `serial` now."""
         file = self._file
         if file is not None and serial != self._written:
-            os.pwrite(file.fileno(), serial.to_bytes(_BYTES, "big"), 0)
+            for each in (file, *self._lost):
+                os.pwrite(each.fileno(), serial.to_bytes(_BYTES, "big"), 0)
             self._written = serial
+
+    def restore(self, serial: int) -> None:
+        """Make sure that a new client finds the file, which somebody may have removed."""
+        file = self._file
+        if file is not None and not os.fstat(file.fileno()).st_nlink:
+            self._lost.append(file)
+            self._file, self._written = self._open(to_write=True), -1
+        self.write(serial)
 
     def read(self) -> int:
         """The serial of the last commit; 0 if the file does not tell."""
@@ -87,7 +94,15 @@ class Published:
 
     def close(self) -> None:
         """Let it go. A second call does nothing."""
-        self._file = None
+        self._file, self._lost = None, []
+
+    def _open(self, to_write: bool) -> _File:
+        access = os.O_RDWR | os.O_CREAT if to_write else os.O_RDONLY
+        access |= os.O_CLOEXEC | os.O_NOFOLLOW
+        file = _File(os.open(self._folder / FILE, access, 0o600))
+        if to_write:
+            share_with_group(file.fileno(), self._folder, 0o640)
+        return file
 
 
 def is_held(folder: Path) -> bool:
@@ -103,6 +118,20 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def last_published(folder: Path) -> int:
+    """The serial that the last owner wrote, or 0: nobody has the folder now."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(folder / FILE, flags)
+    except OSError:
+        return 0
+    try:
+        told = os.read(descriptor, _BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
+    return int.from_bytes(told, "big") if len(told) == _BYTES else 0
 
 
 def share_with_group(path: int | Path, folder: Path, mode: int) -> None:

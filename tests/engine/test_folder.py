@@ -564,7 +564,7 @@ def test_a_limit_on_file_sizes_is_like_a_full_disk(store: Path) -> None:
     folder.close()
 
 
-def test_after_a_failed_sync_the_store_says_so_until_it_is_opened_again(
+def test_after_a_failed_sync_all_can_be_read_and_nothing_written_until_it_is_recovered(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = opened(store)
@@ -576,20 +576,24 @@ def test_after_a_failed_sync_the_store_says_so_until_it_is_opened_again(
         patched.setattr(log, "_sync", _fail)
         with pytest.raises(StoreFailed, match="could not be synced"):
             turn.apply(commit, durable=True)
-    assert turn.applied, "it is in, only not for certain on disk"
-    for call in (
-        lambda: engine.get(ITEMS, b"good"),
-        lambda: engine.scan(INDEX, Range()),
-        lambda: engine.writer(0),
-        lambda: engine.state,
-        lambda: engine.commits(0),
-    ):
-        with pytest.raises(StoreFailed, match="open it again"):
-            call()
+        assert turn.applied, "it is in, only not for certain on disk"
+        for _ in range(2):
+            with pytest.raises(StoreFailed, match="nothing is written"):
+                engine.writer(0)
+            assert not engine.ended
+            assert engine.get(ITEMS, b"good")[1] == b"1"
+            assert len(engine.scan(INDEX, Range())[1]) == 500
+            assert engine.state == commit.state
+    with pytest.raises(StoreFailed):
+        engine.writer(0)
+    assert engine.ended, "the disk works: it is to be opened and recovered"
     folder.close()
+    assert "unsynced" in json.loads((store / "owner").read_text())
     again = opened(store)
     assert again.recovered
+    assert "unsynced" not in json.loads((store / "owner").read_text())
     assert again.engine.get(ITEMS, b"good")[1] == b"1"
+    assert again.engine.get(ITEMS, b"doubtful")[1] == b"1"
     again.close()
 
 
@@ -626,7 +630,7 @@ def test_a_panic_of_the_library_ends_the_use_and_opening_again_recovers(store: P
     put(folder.engine, {(ITEMS, b"x"): b"1"}, durable=True)
     folder.engine.environment.handle.set_flags(db.DB_PANIC_ENVIRONMENT, 1)
     for _ in range(2):
-        with pytest.raises(StoreFailed, match="open it again"):
+        with pytest.raises(StoreFailed, match="try again"):
             rows(folder.engine)
     folder.close()
     again = opened(store)
