@@ -10,8 +10,9 @@
     │   ├── StoreBusy               somebody else has the store, or the writer's turn
     │   ├── StoreClosed             used after close(), or in a forked child
     │   ├── StorePermission         the file system does not let us
+    │   ├── WrongKey                not the key of this store, or none, or one too many
     │   ├── StoreFull               no room left on the disk
-    │   ├── StoreFailed             an I/O error: open the store again
+    │   ├── StoreFailed             an I/O error: nothing is written until the disk works
     │   ├── StoreUnreachable        nobody answers, or no longer, at the store's address
     │   ├── CommitInDoubt           it cannot be found out whether a commit is in
     │   ├── ProtocolError           the other side does not speak as agreed
@@ -86,12 +87,16 @@ class StorePermission(StoreError):
     """The file system does not permit what opening or writing the store needs."""
 
 
+class WrongKey(StoreError):
+    """The store is not encrypted with this key: with another one, or not at all."""
+
+
 class StoreFull(StoreError):
     """The disk has no room. Nothing of the transaction was kept, all before it was."""
 
 
 class StoreFailed(StoreError):
-    """After an I/O error nothing more is written: close the store and open it again."""
+    """An I/O error: nothing is written until the disk works again; what was committed is kept."""
 
 
 class StoreUnreachable(StoreError):

@@ -12,18 +12,29 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from berkeleydb import db
 
 from atop.engine import history
-from atop.engine.base import Commit, Delta, Difference, Engine, JoinedRow, Range, Row, State
+from atop.engine.base import (
+    ITEMS,
+    Commit,
+    Delta,
+    Difference,
+    Engine,
+    JoinedRow,
+    Range,
+    Row,
+    State,
+)
 from atop.engine.environment import Environment
-from atop.engine.failures import TROUBLE, explain, translated
+from atop.engine.failures import TROUBLE, explain, find_cause, has_ended, is_unsynced, translated
 from atop.engine.filefolder import FileFolder
 from atop.engine.ids import Ids, Reserved
 from atop.engine.log import LogSync
@@ -58,11 +69,15 @@ class BerkeleyEngine(Engine):
         self.spilled = False
         self.announce: Callable[[int], object] = lambda serial: None
         self.on_failure: Callable[[], object] = lambda: None
+        self.on_doubt: Callable[[], object] = lambda: None
+        self.adopting: set[object] = set()
         self._txn: Any = None
         self._failure: StoreError | TransactionLost | None = None
+        self._halted: StoreError | None = None
         self._ready = True
         self._last, self._history_bytes = self.tables.last_commit()
         self.ids = Ids(self._last.next_id)
+        self._deleted: deque[tuple[int, Sequence[int]]] = deque()
         self._log: LogSync | None = None
         if not environment.read_only:
             self._log = LogSync(environment.folder, environment.last_log_file)
@@ -85,9 +100,14 @@ class BerkeleyEngine(Engine):
         return self._last
 
     @property
-    def failed(self) -> bool:
+    def ended(self) -> bool:
         """Whether every call from now on raises the same error."""
         return self._failure is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing is to be written any more, though what is there may still be read."""
+        return self._failure is not None or self._halted is not None
 
     @property
     def syncs(self) -> int:
@@ -101,7 +121,7 @@ class BerkeleyEngine(Engine):
             try:
                 return self._last.serial, self.tables.gets[table](key)
             except TROUBLE as error:
-                raise self.fail(error) from error
+                raise self.fail(error, reading=True) from error
 
     def getmany(self, table: str, keys: Sequence[bytes]) -> tuple[int, list[bytes | None]]:
         return self._read(self.tables.getmany, table, keys)
@@ -171,6 +191,8 @@ class BerkeleyEngine(Engine):
         self.check()
         if self.environment.read_only:
             raise ReadOnlyStore(f"{self.path} is open for reading only", self.path)
+        if self._halted is not None:
+            self._recover(self._halted)
         return BerkeleyTurn(self)
 
     def check(self) -> None:
@@ -178,16 +200,35 @@ class BerkeleyEngine(Engine):
         if self._failure is not None:
             raise copy(self._failure)
 
-    def fail(self, error: BaseException) -> StoreError:
-        """What to raise for `error`; from a damaging one on, it answers every call."""
+    def check_writable(self) -> None:
+        """Raise what forbids to write, if anything does."""
+        self.check()
+        if self._halted is not None:
+            raise copy(self._halted)
+        self.environment.check_place()
+
+    def fail(self, error: BaseException, *, reading: bool = False) -> StoreError:
+        """What to raise for `error`.
+
+        When Berkeley DB has given up, or a page is damaged, every call fails from then on. When it
+        is not known what is on disk, nothing is written any more, and reading goes on.
+        """
         failure = explain(error, self.path)
-        if isinstance(failure, (StoreFailed, DamagedStore)):
+        if failure is error:
+            return failure
+        if isinstance(failure, DamagedStore):
             self._end(failure)
+        elif has_ended(error):
+            failure = find_cause(self.environment.folder) or failure
+            self._end(StoreFailed(str(failure), self.path))
+        elif is_unsynced(error) or (isinstance(failure, StoreFailed) and not reading):
+            self._halt(failure)
         return failure
 
     def spill(self, changes: Changes) -> None:
         """Write a part of a commit; the latch is held, and stays so until the rest is written."""
         try:
+            self._clear(changes)
             self.tables.write(self._transaction(), changes)
         except TROUBLE as error:
             raise self.fail(error) from error
@@ -195,6 +236,7 @@ class BerkeleyEngine(Engine):
     def commit(self, commit: Commit) -> None:
         """Write the rest and commit: the log is written, not synced. The latch is held."""
         try:
+            self._clear(commit.changes)
             txn = self._transaction()
             images = self.tables.write(txn, commit.changes)
             known = None if self.spilled else images
@@ -204,9 +246,18 @@ class BerkeleyEngine(Engine):
         except TROUBLE as error:
             raise self.fail(error) from error
 
+    def _clear(self, changes: Changes) -> None:
+        """New items may have ids of transactions that were cut off, which have left files."""
+        if self.files.doomed:
+            self.files.clear(
+                int.from_bytes(key, "big") for key, _, existed in changes.get(ITEMS, ())
+                if not existed
+            )
+
     def rearrange(self, work: Callable[[Any], object]) -> None:
         """Call `work` with a Berkeley DB transaction, in which it changes no row."""
         with self.latch:
+            self.check_writable()
             try:
                 txn = self._transaction()
                 work(txn)
@@ -234,10 +285,23 @@ class BerkeleyEngine(Engine):
             self._log.wait(serial)
         except OSError as error:
             raise self._unsynced(error) from error
+        self._remove_files(serial)
+
+    def remove_later(self, serial: int, files: Sequence[int]) -> None:
+        """Remove files when the commit `serial`, which has deleted them, is on disk."""
+        if files:
+            self._deleted.append((serial, files))
+
+    def _remove_files(self, serial: int) -> None:
+        while self._deleted and self._deleted[0][0] <= serial:
+            with suppress(IndexError):  # another thread was sooner
+                self.files.remove(self._deleted.popleft()[1])
 
     def checkpoint(self) -> None:
         """Write to the tables what only the log has, and drop the logs not needed any more."""
         self.check()
+        if self._halted is not None:
+            self._recover(self._halted)
         try:
             self.environment.checkpoint()
         except TROUBLE as error:
@@ -247,7 +311,7 @@ class BerkeleyEngine(Engine):
         """Wait for a checkpoint, where the one in the background does not keep up."""
         try:
             self.environment.relieve()
-        except TROUBLE as error:
+        except (*TROUBLE, StoreError) as error:
             self.fail(error)
 
     def close(self) -> None:
@@ -255,7 +319,7 @@ class BerkeleyEngine(Engine):
         with self.latch:
             if isinstance(self._failure, (StoreClosed, TransactionLost)):
                 return
-            failed = self._failure is not None
+            failed = self.failed
             if not failed:
                 self.undo()
             self._failure = StoreClosed(f"{self.path} is closed: open it again", self.path)
@@ -286,7 +350,7 @@ class BerkeleyEngine(Engine):
             try:
                 return self._last.serial, read(*args, **kwargs)
             except TROUBLE as error:
-                raise self.fail(error) from error
+                raise self.fail(error, reading=True) from error
 
     def _attend(self) -> None:
         """Raise what ended the use of this engine, or abort what an interrupt left open."""
@@ -316,6 +380,8 @@ class BerkeleyEngine(Engine):
         try:
             if self._log is not None:
                 self._log.close()
+                if checkpoint:
+                    self._remove_files(self._last.serial)
         except OSError:
             checkpoint = False
             raise
@@ -325,11 +391,35 @@ class BerkeleyEngine(Engine):
     def _unsynced(self, error: OSError) -> StoreError:
         failure = StoreFailed(
             f"{self.path}: the log could not be synced ({error}), so it is not known whether the "
-            "last commits are on disk; close the store and open it again",
+            "last commits are on disk; they can be read, and nothing is written until it works",
             self.path,
         )
-        self._end(failure)
+        self._halt(failure)
         return failure
+
+    def _halt(self, failure: StoreError) -> None:
+        """Write nothing more: the system tells of an error only once, and forgets what it was."""
+        with self.latch:
+            if self.failed:
+                return
+            self._halted = failure
+            self.environment.halt()
+        self.on_doubt()
+
+    def _recover(self, cause: StoreError) -> NoReturn:
+        """End, so that the store is opened and recovered, as soon as the disk takes the log.
+
+        Until then it is better to go on reading what this environment has in memory.
+        """
+        assert self._log is not None
+        try:
+            with self.environment.paused(), self.latch:
+                self.check()
+                self._log.renew()
+        except OSError as error:
+            raise copy(cause) from error
+        self._end(cause)
+        raise copy(cause)
 
     def _end(self, failure: StoreError) -> None:
         with self.latch:
@@ -337,7 +427,8 @@ class BerkeleyEngine(Engine):
                 return
             self._failure = failure
             self._ready = False
-        if isinstance(failure, StoreFailed):
+        if not isinstance(failure, DamagedStore):
+            self.on_doubt()
             self.on_failure()
 
 
@@ -392,6 +483,7 @@ class BerkeleyTurn:
         assert self.held
         engine = self._engine
         try:
+            engine.check_writable()
             with engine.latch:
                 engine.spill(changes)
                 if not engine.spilled:
@@ -406,7 +498,7 @@ class BerkeleyTurn:
         try:
             self.write(commit)
         finally:
-            if self.applied and durable:
+            if self.applied and (durable or commit.removed):
                 self._engine.sync(commit.state.serial)
         self._engine.relieve()
 
@@ -415,7 +507,9 @@ class BerkeleyTurn:
         assert self.held
         self._commit = commit
         engine = self._engine
+        engine.adopting.add(self.ticket)  # before it is looked whether the store was closed
         try:
+            engine.check_writable()
             with translated(engine.path):
                 engine.files.adopt(commit.files)
             with engine.latch:
@@ -425,7 +519,6 @@ class BerkeleyTurn:
                     self._end()
         finally:
             self.release()
-        engine.files.remove(commit.removed)
 
     def release(self) -> None:
         if self.held:
@@ -448,8 +541,12 @@ class BerkeleyTurn:
         finally:
             commit = self._commit
             self.applied = commit is not None and commit.state.token == engine.last.token
-            if not (commit is None or self.applied or engine.failed):
+            if commit is not None and self.applied:
+                engine.remove_later(commit.state.serial, commit.removed)
+            elif commit is not None and not engine.failed:
                 engine.files.disown(commit.files)  # while nobody else can have these ids
+            if self.applied or not engine.failed:
+                engine.adopting.discard(self.ticket)  # else they are left to be swept
             engine.announce(engine.last.serial)
             if self._hold is not None:
                 self._hold.close()

@@ -14,6 +14,7 @@ from berkeleydb import db
 from atop.engine.base import INDEX, ITEMS, Range
 from atop.engine.bdb import BerkeleyEngine
 from atop.engine.environment import COMMITS
+from atop.engine.failures import TROUBLE
 from atop.engine.progress import Progress
 from atop.errors import SnapshotTooOld
 
@@ -25,8 +26,11 @@ def compact(engine: BerkeleyEngine, progress: Progress) -> list[str]:
     """Compact an engine's tables; answers the names of those left out because of large keys."""
     left_out = []
     for name in (INDEX, ITEMS, COMMITS):
-        if not _Compaction(engine, name, progress).run():
-            left_out.append(name)
+        try:
+            if not _Compaction(engine, name, progress).run():
+                left_out.append(name)
+        except TROUBLE as error:
+            raise engine.fail(error, reading=True) from error
     engine.checkpoint()
     return left_out
 

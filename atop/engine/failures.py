@@ -6,9 +6,11 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from berkeleydb import db
 
+from atop.engine.log import try_disk
 from atop.errors import (
     AtopError,
     DamagedStore,
@@ -22,6 +24,7 @@ from atop.errors import (
 TROUBLE = (db.DBError, OSError, MemoryError)
 """What the library raises when something went wrong in it, below it or on the disk."""
 
+_PANIC = (db.DBRunRecoveryError,)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_STORE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
@@ -43,11 +46,19 @@ def translated(path: str) -> Iterator[None]:
 
 def explain(error: BaseException, path: str) -> StoreError:
     """Atop's error for one of Berkeley DB's or the system's."""
-    code = error.errno if isinstance(error, OSError) else error.args[0] if error.args else 0
+    if isinstance(error, StoreError):
+        return error
+    code = _code(error)
     where = getattr(error, "filename", None) or path
     text = str(error)
     if code in _FULL:
         return StoreFull(f"{where}: no room on the disk; free some and try again", path)
+    if code == errno.EROFS:
+        return StorePermission(
+            f"{where}: the file system is mounted for reading only; mount it for writing, or copy "
+            "the store to another one",
+            path,
+        )
     if code in _FORBIDDEN:
         return StorePermission(
             f"{where}: permission denied; change its owner or mode, or open with readOnly=True",
@@ -61,7 +72,39 @@ def explain(error: BaseException, path: str) -> StoreError:
         if _room(path) < _LEAST_ROOM:
             return StoreFull(f"{where}: no room on the disk for the cache's pages; free some", path)
         return StoreError(f"{where}: out of memory; open with a larger cacheSize", path)
-    return StoreFailed(f"{where}: {text}; close the store and open it again", path)
+    return StoreFailed(
+        f"{where}: {text}; what was committed is kept, try again when the disk works", path
+    )
+
+
+def has_ended(error: BaseException) -> bool:
+    """Whether Berkeley DB does nothing more in this environment: it has to be opened again."""
+    return isinstance(error, _PANIC) or isinstance(error.__cause__, _PANIC)
+
+
+def find_cause(folder: Path) -> StoreError | None:
+    """What is wrong with the disk, if anything is: Berkeley DB does not always tell it."""
+    try:
+        try_disk(folder)
+    except OSError as error:
+        return explain(error, str(folder))
+    return None
+
+
+def is_unsynced(error: BaseException) -> bool:
+    """Whether it is a sync that failed: the system tells of that only once."""
+    return "fsync" in str(error)
+
+
+def _code(error: BaseException) -> int:
+    """The system's number for what went wrong, also for what made Berkeley DB give up."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    if has_ended(error):
+        text = str(error)
+        told = (code for code in (*_FULL, *_FORBIDDEN, errno.EIO) if os.strerror(code) in text)
+        return next(told, 0)
+    return int(error.args[0]) if error.args and isinstance(error.args[0], int) else 0
 
 
 def _room(path: str) -> int:
@@ -76,6 +119,9 @@ def _room(path: str) -> int:
 def explain_opening(error: db.DBError, path: str) -> StoreError:
     """The same, for the opening of an environment: what cannot be recovered is damaged."""
     told = explain(error, path)
-    if not isinstance(told, (StoreFailed, NotAStore)):
+    cause = find_cause(Path(path)) if has_ended(error) and not _code(error) else None
+    if cause is not None:
+        return cause
+    if _code(error) == errno.EIO or not isinstance(told, (StoreFailed, NotAStore)):
         return told
     return DamagedStore(f"{path} cannot be recovered ({error}): restore a backup", path)

@@ -11,6 +11,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from atop.engine.base import (
@@ -24,7 +25,8 @@ from atop.engine.base import (
     State,
     Turn,
 )
-from atop.engine.keeping import Keeper
+from atop.engine.keeping import Blemish, Figures, Keeper
+from atop.engine.progress import Progress
 from atop.engine.reads import Reads
 from atop.errors import StoreClosed, StoreError, StoreFailed, StoreUnreachable
 
@@ -180,8 +182,12 @@ class Lasting(Engine, Generic[B]):
 
     @property
     def keeper(self) -> Keeper:
-        """The care of the store."""
-        return self._try(lambda engine: self._behind(engine).keeper)
+        """The care of the store, whoever has it."""
+        return _LastingKeeper(self.with_keeper)
+
+    def with_keeper(self, ask: Callable[[Keeper], T]) -> T:
+        """What `ask` finds with the keeper that there is; done again, if that one goes."""
+        return self._try(lambda engine: ask(self._behind(engine).keeper))
 
     # What is behind it
 
@@ -289,3 +295,32 @@ class Lasting(Engine, Generic[B]):
                 self.place,
             )
         self._known = state
+
+
+class _WithKeeper(Protocol):
+    def __call__(self, ask: Callable[[Keeper], T], /) -> T: ...
+
+
+class _LastingKeeper(Keeper):
+    """The care of a store whose owner may go meanwhile: then the next one does it.
+
+    Only a copy is not begun again, since a part of it is there.
+    """
+
+    def __init__(self, with_keeper: _WithKeeper) -> None:
+        self._with_keeper = with_keeper
+
+    def checkpoint(self) -> None:
+        self._with_keeper(lambda keeper: keeper.checkpoint())
+
+    def compact(self, progress: Progress) -> tuple[int, list[str]]:
+        return self._with_keeper(lambda keeper: keeper.compact(progress))
+
+    def blemishes(self, timeout: float, progress: Progress) -> list[Blemish]:
+        return self._with_keeper(lambda keeper: keeper.blemishes(timeout, progress))
+
+    def figures(self) -> Figures:
+        return self._with_keeper(lambda keeper: keeper.figures())
+
+    def copy_to(self, folder: Path, progress: Progress) -> int:
+        return self._with_keeper(lambda keeper: keeper).copy_to(folder, progress)

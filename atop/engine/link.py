@@ -22,6 +22,7 @@ from atop.engine.base import Engine, Turn
 from atop.engine.failures import explain, translated
 from atop.engine.folder import Folder, look, open_folder
 from atop.engine.keeping import FolderKeeper, Keeper
+from atop.engine.keyring import Keyring, Secret, check, open_keyring
 from atop.engine.lasting import FindOut, Lasting
 from atop.engine.localfiles import LocalFiles
 from atop.engine.owner import Wanted, command, is_wanted
@@ -50,9 +51,11 @@ class Owned:
 
     def __init__(
         self, path: Path, read_only: bool, cache_bytes: int, timeout: float,
-        make: Make | None = None,
+        make: Make | None = None, keyring: Keyring | None = None,
     ) -> None:
-        self.folder = open_folder(path, read_only=read_only, cache_bytes=cache_bytes)
+        self.folder = open_folder(
+            path, read_only=read_only, cache_bytes=cache_bytes, keyring=keyring
+        )
         self.engine = self.folder.engine
         self.keeper: Keeper = FolderKeeper(self.folder)
         self.closed = threading.Event()
@@ -80,10 +83,12 @@ class Owned:
             if self._serving is not None:
                 self._serving.stop()
         finally:
-            with translated(str(self.folder.path)):
-                self.folder.close()
-            if self._published is not None:
-                self._published.close()
+            try:
+                with translated(str(self.folder.path)):
+                    self.folder.close()
+            finally:
+                if self._published is not None:
+                    self._published.close()
 
     def abandon(self) -> None:
         """In a forked child: all of this is the parent's."""
@@ -94,6 +99,7 @@ class Owned:
         self.folder.abandon()
 
     def new_file(self) -> str | None:
+        self.engine.check_writable()
         return None
 
     def begin_serving(self) -> Server:
@@ -107,15 +113,27 @@ class Owned:
         self.engine.announce = self._announce
         self.engine.on_failure = self._give_up
         self._serving = Serving(self.folder, timeout, make)
+        self._serving.on_arrival = self._welcome
+
+    def _welcome(self) -> None:
+        """A client is about to be let in, which is to see the last commit."""
+        assert self._published is not None
+        with self.engine.latch, translated(str(self.folder.path)):
+            self._published.restore(self.engine.serial)
 
     def _announce(self, serial: int) -> None:
+        """Clients that cannot be told of a commit would go on reading what was before it."""
         assert self._published is not None
-        self._published.write(serial)
+        try:
+            self._published.write(serial)
+        except OSError:
+            if self._serving is not None and self._serving.server is not None:
+                self._give_up()
         if self._serving is not None and self._serving.server is not None:
             self._serving.server.committed(serial)
 
     def _give_up(self) -> None:
-        """The disk has failed us: others may have more luck with it."""
+        """The store has to be recovered: whoever asks for something next does it."""
         threading.Thread(target=self._leave, name="atop-giving-up", daemon=True).start()
 
     def _leave(self) -> None:
@@ -126,7 +144,9 @@ class Owned:
 class Joined:
     """The folder while another process owns it, whose client this one is."""
 
-    def __init__(self, path: Path, read_only: bool, patience: float) -> None:
+    def __init__(
+        self, path: Path, read_only: bool, patience: float, keyring: Keyring | None = None
+    ) -> None:
         from atop.engine.connection import Connection
         from atop.engine.messages import Hello
         from atop.engine.remote import RemoteEngine, RemoteKeeper
@@ -137,6 +157,7 @@ class Joined:
         self.published: Published | None = None
         try:
             _check_owner(path, sock)
+            check(path, keyring)
             self.welcome = self.connection.greet(
                 lambda number: Hello(number, os.getpid(), socket.gethostname(), command(),
                                      read_only=read_only)
@@ -179,12 +200,21 @@ class Joined:
 class Link(Lasting[Owned | Joined]):
     """The engine of a folder, shared by all stores of this process that opened it."""
 
-    def __init__(self, path: Path, *, read_only: bool, cache_bytes: int, timeout: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool,
+        cache_bytes: int,
+        timeout: float,
+        keyring: Keyring | None = None,
+    ) -> None:
         super().__init__(str(path), timeout)
         self.path = path
         self.read_only = read_only
+        self.keyring = keyring
         self.users = 1
-        self.files = LocalFiles(path / "files", self)
+        self.files = LocalFiles(path / "files", self, None if keyring is None else keyring.files)
         self._timeout = timeout
         self._cache_bytes = cache_bytes
         self._left: Joined | None = None
@@ -253,6 +283,8 @@ class Link(Lasting[Owned | Joined]):
         with self._lock:
             if self._engine is engine and isinstance(self._backing, Joined):
                 self._left = self._backing
+            if self._engine is engine and isinstance(self._backing, Owned):
+                self._known = self._backing.engine.last
             super()._detach(engine)
 
     def _attach(self) -> Engine:
@@ -262,8 +294,9 @@ class Link(Lasting[Owned | Joined]):
             return engine
 
     def _is_final(self, engine: Engine) -> bool:
-        """What our own disk cannot do, nobody can."""
-        return self._engine is engine and isinstance(self._backing, Owned)
+        """What our own disk cannot do, nobody can; what has ended is opened anew."""
+        backing = self._backing
+        return self._engine is engine and isinstance(backing, Owned) and not backing.engine.ended
 
     def _find(self) -> Owned | Joined:
         """Whoever only reads leaves the folder to who wants to write, and finds him again."""
@@ -297,12 +330,16 @@ class Link(Lasting[Owned | Joined]):
                 wanted.close()
 
     def _join(self, end: float) -> Joined:
-        joined = Joined(self.path, self.read_only, max(end - time.monotonic(), 0.01))
+        patience = max(end - time.monotonic(), 0.01)
+        joined = Joined(self.path, self.read_only, patience, self.keyring)
         joined.connection.timeout = self.patience
         return joined
 
     def _own(self) -> Owned:
-        owned = Owned(self.path, self.read_only, self._cache_bytes, self._timeout)
+        with translated(str(self.path)):
+            owned = Owned(
+                self.path, self.read_only, self._cache_bytes, self._timeout, keyring=self.keyring
+            )
         if self.read_only:
             watch = threading.Thread(
                 target=self._watch, args=(owned,), name="atop-reader", daemon=True
@@ -317,25 +354,47 @@ class Link(Lasting[Owned | Joined]):
                 self._detach(owned.engine)
 
 
-def open_link(path: Path, *, read_only: bool, cache_bytes: int, timeout: float) -> Link:
+def open_link(
+    path: Path,
+    *,
+    read_only: bool,
+    cache_bytes: int,
+    timeout: float,
+    secret: Secret | None = None,
+) -> Link:
     """The link to the store in `path`, which is made if there is none.
 
     :raises NotAStore: when the path holds something else, or nothing and `read_only`.
+    :raises WrongKey: when `secret` is not its key.
     :raises StoreBusy: when whoever owns it does not answer.
     """
+    path = path.absolute()
+    keyring = find_keyring(path, read_only, secret, timeout)
     with translated(str(path)), _linking:
-        path = path.absolute()
-        look(path, read_only)
         status = path.stat()
         identity = status.st_dev, status.st_ino
         link = _links.get(identity)
         if link is None:
             link = _links[identity] = Link(
-                path, read_only=read_only, cache_bytes=cache_bytes, timeout=timeout
+                path,
+                read_only=read_only,
+                cache_bytes=cache_bytes,
+                timeout=timeout,
+                keyring=keyring,
             )
         else:
+            check(path, link.keyring)
             link.share(read_only, timeout)
         return link
+
+
+def find_keyring(
+    path: Path, read_only: bool, secret: Secret | None, timeout: float
+) -> Keyring | None:
+    """The keys of the store in `path`, or that may be made there; ``None`` if it has none."""
+    with translated(str(path)):
+        look(path, read_only)
+        return open_keyring(path, secret, timeout)
 
 
 def open_address(
@@ -343,7 +402,7 @@ def open_address(
     token: str,
     ca: str | os.PathLike[str] | None,
     cert: str | os.PathLike[str] | None,
-    key: str | os.PathLike[str] | None,
+    cert_key: str | os.PathLike[str] | None,
     insecure: bool,
     *,
     read_only: bool,
@@ -359,7 +418,7 @@ def open_address(
     def path(name: str | os.PathLike[str] | None) -> Path | None:
         return None if name is None else Path(name)
 
-    access = Access(token, path(ca), path(cert), path(key), insecure)
+    access = Access(token, path(ca), path(cert), path(cert_key), insecure)
     return RemoteLink(address, access, read_only=read_only, timeout=timeout)
 
 

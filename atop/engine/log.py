@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
+
+_CHUNK = 1 << 20
 
 
 def _sync(descriptor: int) -> None:
@@ -23,10 +26,12 @@ class LogSync:
     Committers write their log records under the latch, let it go and then wait here. The first
     one in syncs for all that were written until then; the others find their commit synced. Once a
     sync has failed every later one does: the system reports such an error only once.
+
+    The folder is held open, so that a log is found wherever it is moved meanwhile.
     """
 
     def __init__(self, folder: Path, last_file: int) -> None:
-        self._folder = folder
+        self._place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = threading.Lock()
         self._written = (0, last_file)
         self._synced = 0
@@ -65,19 +70,35 @@ class LogSync:
 
     def abandon(self) -> None:
         """Let the log go as it is."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        held, self._descriptor, self._place = (self._descriptor, self._place), -1, -1
+        for descriptor in held:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def renew(self) -> None:
+        """Write the files of the log once more that are not known to be on disk.
+
+        :raises OSError: as long as the disk does not take them.
+        """
+        with self._lock:
+            for number in range(self._synced_file, self._written[1] + 1):
+                with suppress(FileNotFoundError):
+                    _renew(f"log.{number:010}", self._place)
+            os.fsync(self._place)
 
     def _sync_all(self) -> None:
         target, last_file = self._written
         try:
-            _sync(self._descriptor)
-            for number in range(self._synced_file + 1, last_file + 1):
-                self._open(number)
+            first = self._synced_file
+            if self._descriptor >= 0:  # else there was no such file yet when the log was opened
                 _sync(self._descriptor)
-            if last_file > self._synced_file:
-                sync_folder(self._folder)
+                first += 1
+            for number in range(first, last_file + 1):
+                self._open(number)
+                if self._descriptor >= 0:
+                    _sync(self._descriptor)
+            if last_file >= first:
+                os.fsync(self._place)
         except OSError as error:
             self._error = error
             raise
@@ -87,10 +108,47 @@ class LogSync:
     def _open(self, number: int) -> None:
         """Open a log file in place of the last one; one that is gone was synced by a checkpoint."""
         with suppress(FileNotFoundError):
-            opened = os.open(self._folder / f"log.{number:010}", os.O_RDWR | os.O_CLOEXEC)
+            opened = os.open(
+                f"log.{number:010}", os.O_RDWR | os.O_CLOEXEC, dir_fd=self._place
+            )
             old, self._descriptor = self._descriptor, opened  # in one step: Ctrl-C may come
             if old >= 0:
                 os.close(old)
+
+
+def renew_all(folder: Path) -> None:
+    """Write every file in `folder` over with what it holds, and sync it.
+
+    After a failed sync the system takes pages for written that are not on the disk. Only writing
+    them again brings them there, or another error.
+    """
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in sorted(os.listdir(place)):
+            _renew(name, place)
+        os.fsync(place)
+    finally:
+        os.close(place)
+
+
+def _renew(name: str, place: int) -> None:
+    descriptor = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=place)
+    try:
+        at = 0
+        while data := os.pread(descriptor, _CHUNK, at):
+            at += os.pwrite(descriptor, data, at)
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def try_disk(folder: Path) -> None:
+    """Raise what is wrong with the disk that `folder` is on, if anything is."""
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        left = _CHUNK
+        while left > 0:
+            left -= os.write(file.fileno(), bytes(left))
+        _sync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

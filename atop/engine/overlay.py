@@ -157,7 +157,7 @@ class Overlay:
         if at < 0:
             return self._merged(table, within)
         key = keys[at]
-        rest = skip - self.count(low, key)
+        rest = max(0, skip - self.count(low, key))  # below, rows may just have been added
         after = within.after(key)
         value = self.tables[table].entries[key][0]
         if value is None:

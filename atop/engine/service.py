@@ -344,7 +344,7 @@ class Service:
             held.turn.write(commit)
         finally:
             held.end()
-        return self._written(asked.number, commit.state, asked.durable, True)
+        return self._written(asked, commit.state, True)
 
     def _attempt(self, asked: messages.Attempt) -> tuple[int, Any]:
         token = asked.state.token
@@ -390,18 +390,20 @@ class Service:
         finally:
             held.end()
         landed = Landed(commit.state, changed)
-        return self._written(asked.number, commit.state, asked.durable, landed)
+        return self._written(asked, commit.state, landed)
 
-    def _written(self, number: int, state: State, durable: bool, body: Any) -> tuple[int, Any]:
-        """Answer when the commit is as durable as it should be."""
-        if not durable:
+    def _written(
+        self, asked: messages.Apply | messages.Attempt, state: State, body: Any
+    ) -> tuple[int, Any]:
+        """Answer when the commit is as durable as it should be; its files are removed then."""
+        if not (asked.durable or asked.removed):
             return state.serial, body
 
         def done(_: Any, error: BaseException | None) -> None:
             if error is not None:
-                self._fail(number, error)
+                self._fail(asked.number, error)
             else:
-                self._reply(number, state.serial, body)
+                self._reply(asked.number, state.serial, body)
 
         self._host.synced(state.serial, done)
         return state.serial, LATER

@@ -22,6 +22,8 @@ from atop.engine.published import share_with_group
 from atop.errors import StoreError
 
 if TYPE_CHECKING:
+    from atop.engine.client import Client, Rights
+    from atop.engine.messages import Hello
     from atop.engine.server import Server
 
 SOCKET = "socket"
@@ -39,6 +41,7 @@ class Serving:
     def __init__(self, folder: Folder, timeout: float, make: Make | None = None) -> None:
         self.server: Server | None = None
         self.problem = ""
+        self.on_arrival: Callable[[], object] = lambda: None
         self._folder = folder
         self._timeout = timeout
         self._make = make
@@ -82,7 +85,9 @@ class Serving:
         if self._listener is None:
             self._close()
             return
-        self._path.unlink(missing_ok=True)
+        if self._folder.in_place:
+            with suppress(OSError):  # gone, or on a disk that takes nothing more
+                self._path.unlink()
         with self._lock:
             self._stopping = True
             finish = self._finish
@@ -145,7 +150,13 @@ class Serving:
                 if self._stopping:
                     finished.set()
             self.server = served
-            await served.listen(listener, server.same_user(self._folder.path))
+            same_user = server.same_user(self._folder.path)
+
+            def admit(hello: Hello, client: Client) -> Rights:
+                self.on_arrival()
+                return same_user(hello, client)
+
+            await served.listen(listener, admit)
             self._begun.set()
             await finished.wait()
             await served.leave(_PASSING_ON)
