@@ -60,6 +60,7 @@ class IndexCheck:
             self._findings.damaged(
                 f"rows of {self._items.describe(page[0])} are not in order",
                 "pools show items in the wrong order, or not at all",
+                self._findings.repair,
             )
 
     def _check_unique(self, previous: bytes, page: list[bytes]) -> None:
@@ -90,6 +91,7 @@ class IndexCheck:
         self._findings.damaged(
             f"{self._items.describe(row)} has a row for item {ident}, {which}",
             "queries of that index fail there" if gone else "the item is shown in a wrong place",
+            self._findings.repair,
         )
 
 

@@ -175,12 +175,15 @@ class ItemCheck:
 
     def _check_rows(self, rows: list[bytes]) -> None:
         self.entries += len(rows)
+        if not self._findings.index_readable:
+            return
         for row, value in zip(rows, self._reader.view.getmany(INDEX, rows), strict=True):
             if value is None:
                 self.missing += 1
                 self._findings.damaged(
                     f"item {number(row[-8:])} has lost its row in {self.describe(row)}",
                     "queries of that index do not show the item; it is whole, and found by its id",
+                    self._findings.repair,
                 )
 
     def _check_references(self, leads: dict[int, int]) -> None:

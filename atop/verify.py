@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from atop.care import dropped
 from atop.classes import PREFIX as CLASSES
 from atop.engine.base import CATALOG, INDEX, ITEMS, Range, State, View
 from atop.engine.environment import COMMITS
@@ -33,7 +34,7 @@ class _Verification:
     def __init__(self, store: Store, progress: Progress) -> None:
         self._store = store
         self._progress = progress
-        self._findings = Findings()
+        self._findings = Findings("" if store.path is None else str(store.path))
         self._items: ItemCheck | None = None
         self._entries = 0
 
@@ -42,6 +43,8 @@ class _Verification:
         if session.transaction is not None:
             raise TransactionError("a store is verified outside transactions: end this one first")
         serial = self._store.engine.state.serial
+        for note in dropped(self._store):
+            self._findings.note(note)
         try:
             self._pages()
             if self._findings.readable:
@@ -75,13 +78,13 @@ class _Verification:
         """Berkeley DB's verifier, and the files that nobody knows; nobody writes meanwhile."""
         for table, damage in self._store.keeper.blemishes(self._store.timeout, self._progress):
             if table:
-                self._findings.damaged(damage, _DEPENDS[table])
-                self._findings.readable = False
+                self._findings.damaged_page(table, damage, _DEPENDS[table])
             else:
                 self._findings.damaged(
                     damage,
-                    "nothing: it only takes room",
-                    "remove it; it is left from a transaction that did not come to its end",
+                    "nothing: it only takes room; it is left from a transaction that did not come "
+                    "to its end",
+                    self._findings.repair,
                 )
 
     def _content(self) -> int:
@@ -91,8 +94,11 @@ class _Verification:
             items = self._items = ItemCheck(reader, self._findings, self._progress)
             items.run(state.counts[ITEMS])
             self._catalog(reader.view, items.pools)
-            index = IndexCheck(reader, items, self._findings, self._progress)
-            self._entries = index.run(state.counts[INDEX])
+            if self._findings.index_readable:
+                index = IndexCheck(reader, items, self._findings, self._progress)
+                self._entries = index.run(state.counts[INDEX])
+            else:
+                self._findings.note("rows of indexes were not looked at: their pages are damaged")
             self._counts(state, reader.view)
         finally:
             reader.end_snapshot()
@@ -105,22 +111,27 @@ class _Verification:
             INDEX: self._entries,
             CATALOG: len(view.scan(CATALOG, Range())),
         }
+        if not self._findings.index_readable:
+            del found[INDEX]
         for name, rows in found.items():
             if rows != state.counts[name]:
                 self._findings.damaged(
                     f"table {name!r} has {rows:,} rows and should have {state.counts[name]:,}",
                     _DEPENDS[name],
+                    self._findings.salvage if name == ITEMS else self._findings.repair,
                 )
-        counted = view.count(None, None)
+        counted = view.count(None, None) if INDEX in found else self._entries
         if counted != self._entries:
             self._findings.damaged(
                 f"table 'index' counts {counted:,} rows and has {self._entries:,}",
                 "len(), position() and pages far from the first one are wrong",
+                self._findings.repair,
             )
         if self._items.last >= state.next_id:
             self._findings.damaged(
                 f"the next id is {state.next_id}, and there is an item {self._items.last}",
                 "a new item would take the place of another",
+                self._findings.repair,
             )
 
     def _catalog(self, view: View, pools: dict[int, Pool]) -> None:
@@ -136,6 +147,7 @@ class _Verification:
                         f"the name of pool {name!r} leads to item {number(value)}, which is no "
                         "pool of that name",
                         f"the pool {name!r} cannot be opened",
+                        self._findings.repair,
                     )
             elif not key.startswith(CLASSES):
                 self._findings.note(f"the catalog has an unknown row {key!r}")
@@ -143,6 +155,7 @@ class _Verification:
             self._findings.damaged(
                 f"pool {ident} is not found by its name {name!r}",
                 f"opening the pool {name!r} makes an empty one",
+                self._findings.repair,
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from atop import File, Index, Item, Store
+from atop.engine import pages
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Range, next_state
 from atop.errors import TransactionError
 from atop.report import KEPT, Report
@@ -196,7 +197,7 @@ def test_items_of_a_class_that_is_gone_are_a_note(damageable: Store) -> None:
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        (lambda path: path.unlink(), "cannot be read: No such file"),
+        (lambda path: path.unlink(), "is missing"),
         (lambda path: path.write_bytes(b"pix"), "has 3 bytes and should have 600"),
         (lambda path: flip(path, 17), "are not those that were stored"),
     ],
@@ -285,3 +286,37 @@ def test_verifying_tells_how_far_it_is(damageable: Store) -> None:
     damageable.verify(lambda *step: told.append(step))
     assert ("items", PEOPLE + 2, PEOPLE + 2) in told
     assert told[-1] == ("index", 3 * PEOPLE, 3 * PEOPLE)
+
+
+def test_damage_in_the_index_does_not_keep_the_items_from_being_looked_at(folder: Path) -> None:
+    with Store(folder) as store:
+        store.engine.getmany(INDEX, [])
+        (folder / "files" / str(PEOPLE + 2)).unlink()
+        path = folder / "environment" / "index"
+        with path.open("r+b") as file:
+            file.seek(2 * 4096 + 50)
+            file.write(bytes(100))
+        report = store.verify()
+    told = damage(report)
+    assert str(path) in told
+    assert "photo.jpg" in told, "the items were not looked at"
+    assert report.items == PEOPLE + 2
+    assert any("rows of indexes were not looked at" in note for note in report.notes)
+
+
+def test_a_verifier_that_dies_or_hangs_is_told_for_its_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = [folder / "environment" / name for name in ("catalog", "index", "items")]
+    script = Path(pages.__file__).read_text()
+    killer = folder.with_name("verifier.py")
+    monkeypatch.setattr(pages, "__file__", str(killer))
+    for wound, told in (("os.kill(os.getpid(), 11)", "died of signal 11"),
+                        ("time.sleep(60)", "did not end in 2 s")):
+        killer.write_text(script.replace(
+            "    for path in paths:\n",
+            f"    import os, time\n    for path in paths:\n        if 'index' in path: {wound}\n",
+        ))
+        monkeypatch.setattr(pages, "_LEAST_SECONDS", 2)
+        assert list(pages.page_damage(tables)) == [tables[1]]
+        assert told in pages.page_damage(tables)[tables[1]]

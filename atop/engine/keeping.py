@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from atop.engine.base import ITEMS, TABLES
 from atop.engine.environment import COMMITS
 from atop.engine.filefolder import FileFolder
 from atop.engine.folder import Folder
-from atop.engine.pages import page_damage
+from atop.engine.pagecheck import table_damage
 from atop.engine.progress import Progress
 from atop.errors import ReadOnlyStore, StoreError
 
@@ -51,8 +51,12 @@ class Keeper:
     def figures(self) -> Figures:
         """``files`` and ``file_bytes``; ``table_bytes`` and ``log_bytes``; ``page_hits``,
         ``page_misses`` and ``log_syncs`` since the store was opened; what there is of these."""
-        with os.scandir(self._files.folder) as entries:
-            sizes = [entry.stat().st_size for entry in entries if entry.name.isdigit()]
+        sizes = []
+        with suppress(FileNotFoundError), os.scandir(self._files.folder) as entries:
+            for entry in entries:
+                if entry.name.isdigit():
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        sizes.append(entry.stat(follow_symlinks=False).st_size)
         return {"files": len(sizes), "file_bytes": sum(sizes)}
 
     def copy_to(self, folder: Path, progress: Progress) -> int:
@@ -84,21 +88,22 @@ class FolderKeeper(Keeper):
         return before - self._table_bytes(), left_out
 
     def blemishes(self, timeout: float, progress: Progress) -> list[Blemish]:
-        tables = (*TABLES, COMMITS)
-        found = []
+        folder = self._environment.folder
+        tables = {folder / name: name for name in (*TABLES, COMMITS)}
+        progress("pages", 0, len(tables))
         with self._still(timeout):
-            for done, name in enumerate(tables):
-                progress("pages", done, len(tables))
-                path = self._environment.folder / name
-                damage = page_damage(path)
-                if damage is not None:
-                    found.append(Blemish(name, f"{path}: {damage}"))
-            if not found:  # reading a bad page may never end
-                found += self._strays()
-        progress("pages", len(tables), len(tables))
+            damage = table_damage(
+                list(tables),
+                self._folder.password or "",
+                lambda done: progress("pages", done, len(tables)),
+            )
+            found = [Blemish(tables[path], f"{path}: {text}") for path, text in damage.items()]
+            if not any(blemish.table == ITEMS for blemish in found):
+                found += self._strays()  # reading a bad page may never end
         return found
 
     def figures(self) -> Figures:
+        self._engine.check()
         pages = self._environment.handle.memp_stat()[0]
         logs = self._environment.folder.glob("log.*")
         return super().figures() | {
@@ -117,11 +122,15 @@ class FolderKeeper(Keeper):
         return sum((environment.folder / name).stat().st_size for name in environment.tables)
 
     def _strays(self) -> list[Blemish]:
-        with os.scandir(self._files.folder) as entries:
-            return [
-                Blemish("", f"{entry.path!r} has no item")
-                for entry in entries if not self._has_item(entry.name)
-            ]
+        try:
+            names = os.listdir(self._files.folder)
+        except FileNotFoundError:  # each item whose file was in it will tell
+            return []
+        return [
+            Blemish("", f"{str(self._files.folder / name)!r} has no item")
+            for name in names
+            if not (self._files.passing(name) or self._has_item(name))
+        ]
 
     def _has_item(self, name: str) -> bool:
         if not (name.isascii() and name.isdigit() and len(name) < 19):
