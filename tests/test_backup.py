@@ -271,3 +271,66 @@ def test_a_backup_that_lost_a_file_is_not_restored(
     with pytest.raises(DamagedStore, match=name.rpartition("/")[2]):
         restore(tmp_path / "copy", tmp_path / "again.atop")
     assert not (tmp_path / "again.atop").exists()
+
+
+CLIENT = """
+import sys
+from random import Random
+from atop import Store
+random = Random(int(sys.argv[2]))
+with Store(sys.argv[1], durable=False, timeout=30) as store:
+    accounts = store.pool("accounts")
+    print("at work", flush=True)
+    moved = 0
+    while moved < 5000:
+        with store.transaction():
+            one, other = (accounts.getIndexItem("number", random.randrange(200)) for _ in "ab")
+            one.money -= 7
+            other.money += 7
+            with store.newFile(f"receipt {moved}") as file:
+                file.write(b"7")
+        moved += 1
+"""
+
+
+def test_a_backup_is_of_one_moment_while_other_processes_write(bank: Store, tmp_path: Path) -> None:
+    children = [start_child(CLIENT, str(tmp_path / "bank.atop"), str(each)) for each in range(2)]
+    try:
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "at work\n", child.communicate()
+        before = bank.stats().serial
+        for number in range(2):
+            bank.backup(tmp_path / f"copy {number}")
+        assert bank.stats().serial > before, "nobody wrote meanwhile"
+        assert all(child.poll() is None for child in children), "a writer has failed"
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+    for number in range(2):
+        restore(tmp_path / f"copy {number}", tmp_path / f"again {number}")
+        assert money_in(tmp_path / f"again {number}") == MONEY
+
+
+@pytest.mark.parametrize("name", ["environment/items", "environment/index"])
+def test_a_backup_with_a_damaged_page_is_not_restored(
+    bank: Store, tmp_path: Path, name: str
+) -> None:
+    bank.backup(tmp_path / "copy")
+    path = tmp_path / "copy" / name
+    data = bytearray(path.read_bytes())
+    data[2 * 4096 + 600] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedStore, match=name.rpartition("/")[2]):
+        restore(tmp_path / "copy", tmp_path / "again.atop")
+    assert not (tmp_path / "again.atop").exists()
+
+
+def test_a_backup_with_a_changed_file_is_not_restored(bank: Store, tmp_path: Path) -> None:
+    bank.backup(tmp_path / "copy")
+    (file,) = (tmp_path / "copy" / "files").iterdir()
+    file.write_bytes(b"SIGNED" + file.read_bytes()[6:])
+    with pytest.raises(DamagedStore, match=file.name):
+        restore(tmp_path / "copy", tmp_path / "again.atop")
+    assert not (tmp_path / "again.atop").exists()

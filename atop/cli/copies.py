@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from atop import care
-from atop.cli.opening import place_argument, reading, store_argument
+from atop.cli.opening import place_argument, reading, store_argument, store_key
 from atop.cli.output import clean, progress_bar
 
 
@@ -17,8 +17,8 @@ from atop.cli.output import clean, progress_bar
 def backup(store: str, folder: Path) -> None:
     """Copy STORE to the new FOLDER, which is itself a store.
 
-    STORE may be open in another program. FOLDER is there when the copy is complete. It must not
-    exist, or be empty.
+    STORE may be open in another program. FOLDER is there when the copy is complete, and all its
+    pages and files are verified. It must not exist, or be empty.
 
     \b
     Example:
@@ -42,5 +42,5 @@ def restore(folder: Path, store: Path) -> None:
       atopdb restore /media/disk/pim-2024-12-31 pim.atop
     """
     with progress_bar() as progress:
-        care.restore(folder, store, progress)
+        care.restore(folder, store, progress, key=store_key(folder))
     click.echo(f"{clean(str(store))} is restored from {clean(str(folder))}")

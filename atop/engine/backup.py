@@ -19,13 +19,19 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 from atop.engine.base import TABLES
-from atop.engine.environment import COMMITS, Environment, check_first_pages
+from atop.engine.environment import COMMITS, Environment
 from atop.engine.failures import translated
+from atop.engine.firstlook import check_first_pages
 from atop.engine.folder import Folder, check_format
+from atop.engine.keyring import FILE as KEY
+from atop.engine.keyring import Keyring, has_key
+from atop.engine.keyring import check as check_key
 from atop.engine.log import sync_folder
 from atop.engine.owner import Owner, check_lengths
+from atop.engine.pagecheck import table_damage
 from atop.engine.progress import Progress
-from atop.errors import DamagedStore, StoreError
+from atop.engine.recovery import Recovery
+from atop.errors import DamagedStore, StoreError, StoreFailed, StoreFull, StorePermission
 
 _CHUNK = 1 << 20
 _CACHE_BYTES = 32 << 20
@@ -39,6 +45,7 @@ def back_up(
     target: Path,
     check: Check,
     progress: Progress,
+    keyring: Keyring | None = None,
 ) -> None:
     """Make `target` a copy of the store in `source`, whose files `copy_to` copies to a folder.
 
@@ -49,17 +56,21 @@ def back_up(
     if target.resolve().is_relative_to(source.resolve()):
         raise StoreError(f"{target} is inside the store {source}: name a folder outside it",
                          str(target))
-    with translated(str(target)), _new_folder(target) as copy:
+    with translated(str(target)), new_folder(target) as copy:
         serial = copy_to(copy, progress)
-        _complete(copy, serial, check, progress)
+        _complete(copy, serial, check, progress, keyring)
+        _check_pages(copy, target, keyring)
 
 
-def copy_back(backup: Path, target: Path, check: Check, progress: Progress) -> None:
+def copy_back(
+    backup: Path, target: Path, check: Check, progress: Progress, keyring: Keyring | None = None
+) -> None:
     """Copy the closed store in `backup` to `target`; `backup` itself is not written.
 
     :raises NotAStore: when there is no store in `backup`.
     :raises StoreBusy: when it is open.
     :raises DamagedStore: when it is not complete.
+    :raises WrongKey: when `keyring` has not its keys.
     :raises StoreError: when `target` holds something.
     """
     with translated(str(backup)):
@@ -70,17 +81,20 @@ def copy_back(backup: Path, target: Path, check: Check, progress: Progress) -> N
         check_first_pages(environment, complete=True)
         if owner.closed_files is not None:
             check_lengths(environment, owner.closed_files)
-        with translated(str(target)), _new_folder(target) as copy:
+        with translated(str(target)), new_folder(target) as copy:
             names = [file.name for file in environment.iterdir()]
-            _Copying(backup, copy, progress).environment(names)
-            _Copying(backup, copy, progress).files()
-            _complete(copy, None, check, progress)
+            copying = _Copying(backup, copy, progress)
+            copying.key()
+            copying.environment(names)
+            copying.files()
+            _check_pages(copy, backup, keyring)
+            _complete(copy, None, check, progress, keyring)
     finally:
         owner.release()
 
 
 @contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target`, which gets its name in the end, or is removed."""
     if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise StoreError(f"{target} exists already: name a new or an empty folder", str(target))
@@ -104,9 +118,11 @@ def copy_open(folder: Folder, copy: Path, progress: Progress) -> int:
     """
     engine = folder.engine
     if not folder.read_only:
-        engine.checkpoint()
+        with suppress(StoreFull, StoreFailed, StorePermission):  # the log has it all
+            engine.checkpoint()
     with engine.environment.paused(), folder.files.held():
         copying = _Copying(folder.path, copy, progress, engine.latch)
+        copying.key()
         copying.environment([*TABLES, COMMITS])
         with engine.latch:
             serial = engine.state.serial
@@ -126,11 +142,20 @@ def _logs(environment: Environment) -> dict[str, int]:
     return logs
 
 
-def _complete(copy: Path, serial: int | None, check: Check, progress: Progress) -> None:
+def _complete(
+    copy: Path,
+    serial: int | None,
+    check: Check,
+    progress: Progress,
+    keyring: Keyring | None,
+) -> None:
     """Recover the copy and close it, so that it is a store like any other."""
     progress("recovery", 0, 1)
-    Environment(copy / "environment", _CACHE_BYTES, fatal=True).close()
-    folder = Folder(copy, read_only=False, cache_bytes=_CACHE_BYTES)
+    check_key(copy, keyring)
+    password = None if keyring is None else keyring.password
+    Recovery(copy, password).prepare(closed=False, complete=True)
+    Environment(copy / "environment", _CACHE_BYTES, fatal=True, password=password).close()
+    folder = Folder(copy, read_only=False, cache_bytes=_CACHE_BYTES, keyring=keyring)
     try:
         found = folder.engine.state.serial
         if serial is not None and found != serial:
@@ -143,6 +168,16 @@ def _complete(copy: Path, serial: int | None, check: Check, progress: Progress) 
     finally:
         folder.close()
     progress("recovery", 1, 1)
+
+
+def _check_pages(copy: Path, named: Path, keyring: Keyring | None) -> None:
+    """Raise :class:`DamagedStore` for a bad page in the `copy` of a store that is `named` so."""
+    tables = [copy / "environment" / name for name in (*TABLES, COMMITS)]
+    damage = table_damage(tables, "" if keyring is None else keyring.password)
+    for table, text in damage.items():
+        path = named / "environment" / table.name
+        raise DamagedStore(f"{path} is damaged ({text}): run `atopdb verify --repair {named}`",
+                           str(path))
 
 
 class _Copying:
@@ -161,6 +196,11 @@ class _Copying:
         self._latch = nullcontext() if latch is None else latch
         self._done = 0
         self._total = sum(map(_size, (*source.glob("environment/*"), *source.glob("files/*"))))
+
+    def key(self) -> None:
+        """Copy what an encrypted store is opened with."""
+        if has_key(self._source):
+            self.copy(KEY, None)
 
     def environment(self, names: list[str]) -> None:
         """Copy files of the environment."""
