@@ -7,27 +7,69 @@ from pathlib import Path
 
 import click
 
-from atop.cli.opening import place_argument, reading, store_argument, writing
+from atop.cli.opening import place_argument, reading, store_argument, store_key, writing
 from atop.cli.output import clean, progress_bar
+from atop.engine.address import parse
+from atop.errors import DamagedStore, NotAStore, StoreError
+from atop.repair import repair
 from atop.report import Report
 
 
 @click.command()
+@click.option("--repair", "repairing", is_flag=True,
+              help="Make anew what follows from the items, if anything is damaged.")
 @place_argument
-def verify(store: str) -> None:
+def verify(store: str, repairing: bool) -> None:
     """Read all of STORE_OR_URL and tell what is damaged, what depends on it, and the way back.
 
-    Pages, records, indexes, references and the bytes of files are looked at; nothing is changed.
+    Pages, records, indexes, references and the bytes of files are looked at. Without --repair
+    nothing is changed. With it, a damaged store that nobody has open gets new indexes, counts,
+    catalogue and logs, made from its items; what was there is kept in its folder set-aside. If an
+    item would be lost by that, nothing is changed.
 
     \b
     Example:
       atopdb verify pim.atop
+      atopdb verify --repair pim.atop
     """
+    if repairing and _damage_told(store):
+        _repair(Path(store))
     with reading(store) as opened, progress_bar() as progress:
         report = opened.verify(progress)
     _tell(report)
     if not report.ok:
         raise click.exceptions.Exit(1)
+
+
+def _damage_told(store: str) -> bool:
+    """Tell what is wrong with a store that is to be repaired; answers whether anything is."""
+    if parse(store) is not None:
+        raise StoreError(f"{store} is repaired where its folder is: run `atopdb verify --repair` "
+                         "there", store)
+    try:
+        with reading(store) as opened, progress_bar() as progress:
+            report = opened.verify(progress)
+    except (DamagedStore, NotAStore) as error:
+        if not (Path(store) / "environment").is_dir():
+            raise
+        click.echo(f"DAMAGE: {clean(str(error))}")
+        return True
+    for problem in report.problems:
+        click.echo(f"DAMAGE: {clean(problem.damage)}")
+    return not report.ok
+
+
+def _repair(store: Path) -> None:
+    with progress_bar() as progress:
+        done = repair(store, progress, key=store_key(store))
+    for note in (*done.notes, *done.left):
+        click.echo(f"note: {clean(note)}")
+    for name in done.strays:
+        click.echo(f"set aside: files/{clean(name)}, which no item stands for")
+    click.echo(
+        f"made anew: {done.entries:,} index entries, {done.pools:,} pools, the counts and the "
+        f"catalogue, from {done.items:,} items; what was there is in {clean(str(done.aside))}"
+    )
 
 
 @click.command()
@@ -54,6 +96,8 @@ def recover(store: Path) -> None:
         click.echo(f"closed in order at commit {serial:,}: nothing to recover")
         return
     click.echo(f"recovered to commit {serial:,} in {took:.2f} s from {logs:,} bytes of log")
+    for note in folder.dropped:
+        click.echo(f"note: {clean(note)}")
     for name in folder.swept:
         click.echo(f"removed files/{clean(name)}, which no committed item stands for")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -109,3 +110,52 @@ def test_a_backup_that_is_none_is_told(run: Run, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert done.output.startswith("Error: ")
     assert done.output.count("\n") == 1
+
+
+def test_a_damaged_index_is_made_anew_when_asked_for(path: Path) -> None:
+    before = command("query", path, "people", "name").stdout
+    (path / "environment" / "index").unlink()
+    done = command("verify", "--repair", path)
+    assert done.returncode == 0, done.stderr
+    assert f"DAMAGE: {path}/environment/index" in done.stdout
+    assert "made anew: 66 index entries, 1 pools, the counts and the catalogue, from 8 items; " in (
+        done.stdout)
+    assert done.stdout.endswith("\nno damage\n")
+    assert command("query", path, "people", "name").stdout == before
+
+
+def test_a_whole_store_is_not_repaired(path: Path) -> None:
+    assert command("verify", "--repair", path).stdout == command("verify", path).stdout
+    assert not (path / "set-aside").exists()
+
+
+def test_a_store_that_somebody_has_open_is_not_repaired(path: Path) -> None:
+    next((path / "files").iterdir()).unlink()
+    with Store(path):
+        done = command("verify", "--repair", path)
+    assert done.returncode == 1
+    assert "close the store there" in done.stderr
+
+
+def test_what_can_be_saved_is_saved_and_the_rest_is_listed(path: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.atop"
+    next((path / "files").iterdir()).write_bytes(b"pix")
+    done = command("salvage", path, saved)
+    assert done.returncode == 1
+    assert done.stdout == (
+        f"{saved} has 8 of 8 items of {path}: 66 index entries, 1 files, 1 pools\n"
+        "LOST: file 8, 'photo\\x07.jpg': it has 3 bytes and should have 6\n"
+    )
+    assert command("verify", saved).returncode == 0
+    told = json.loads(command("salvage", "--json", path, tmp_path / "again").stdout)
+    assert (told["items"], told["complete"]) == (8, False)
+    assert told["losses"][0]["id"] == 8
+
+
+def test_names_of_classes_are_given_with_their_numbers(run: Run, path: Path) -> None:
+    done = run("salvage", "--class", "two=pim:Person", path, path.with_name("saved"))
+    assert done.exit_code == 2
+    assert "'two=pim:Person' is not NUMBER=module:Class" in done.output
+    done = run("salvage", path.with_name("nowhere"), path.with_name("saved"))
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: there is no store at ")
