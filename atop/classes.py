@@ -37,6 +37,12 @@ class Broken(Item):
         )
 
 
+def check_whole(item: Item) -> None:
+    """Raise :class:`BrokenItem` for an item whose class cannot be imported."""
+    if isinstance(item, Broken):
+        item._refuse()
+
+
 class Kind:
     """What a store knows of one class, or why there is :class:`Broken` in its place."""
 

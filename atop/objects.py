@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
-from atop.classes import ClassTable, Kind
+from atop.classes import Broken, ClassTable, Kind
 from atop.engine.base import ITEMS, View
 from atop.errors import NewerClass, NoSuchItem, NotLoadable
 from atop.item import (
     Bond,
     Item,
+    class_of,
     ghost_class,
     is_ghost,
     make_ghost,
@@ -232,16 +233,17 @@ class Objects(ABC):
     def _fill(self, item: Item, bond: Bond, record: bytes) -> None:
         class_number, version, at = decode_header(record)
         kind = self._kinds.get(class_number) or self._kind(class_number)
+        if class_of(item) is Broken:  # its class may have come since
+            object.__setattr__(item, "__class__", kind.cls)
         if kind.broken:
             self._fill_broken(item, kind, record[at:])
-            return
-        state = self._load_state(record[at:])
-        if version == kind.version and not kind.by_class:
+        elif version == kind.version and not kind.by_class:
+            state = self._load_state(record[at:])
             set_dict(item, state)
             if IMMUTABLE.issuperset(map(type, state.values())):
                 return
         elif version <= kind.version:
-            self._fill_by_class(item, bond, kind, version, state)
+            self._fill_by_class(item, bond, kind, version, self._load_state(record[at:]))
         else:
             raise NewerClass(
                 f"item {item.id} was written by version {version} of {kind.name}, this program "

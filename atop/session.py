@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
+from atop.classes import check_whole
 from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Range, Row, View, suffix
 from atop.engine.filefolder import PendingFile
 from atop.engine.present import Present, Snapshot
@@ -259,7 +260,9 @@ class Session(Objects):
 
         :raises WrongThread: in another thread than the session's.
         :raises NoTransaction: outside a transaction.
+        :raises BrokenItem: when its class cannot be imported.
         """
+        check_whole(item)
         self.writable(item, "being changed").changing(item, bond)
 
     def writable(self, thing: object, doing: str) -> Transaction:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from atop.batch import Batch, Membership
-from atop.classes import class_row
+from atop.classes import check_whole, class_row
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Turn, next_state
 from atop.engine.filefolder import PendingFile
 from atop.engine.ids import Given
@@ -281,6 +281,7 @@ class Transaction:
         self.turn.working()
         for item in watch.changed():
             assert item._atop is not None
+            check_whole(item)
             self.changing(item, item._atop)
         watch.settle()
         if self._changed:

@@ -395,6 +395,11 @@ def test_an_item_whose_class_is_gone_keeps_all_its_bytes(
     for change in changes:
         with store.transaction(), pytest.raises(BrokenItem, match="Lost"):
             change()
+    with store.transaction(), pytest.raises(BrokenItem, match="Lost"):
+        broken.tags.append("b")
+    with pytest.raises(BrokenItem, match="Lost"), store.transaction():
+        list.append(broken.tags, "b")
+    assert broken.tags == ["a"]
     with store.transaction():
         pool = store.pool("things", "nothing")
         pool.addItem(broken)
@@ -409,6 +414,26 @@ def test_an_item_whose_class_is_gone_keeps_all_its_bytes(
     store = open_store()
     again = store.getItemByID(number)
     assert (type(again), again.tags, again.friend.first) == (class_, ["a"], "Bob")
+
+
+def test_an_item_whose_class_comes_back_is_whole_when_it_is_loaded_again(
+    open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    class_ = type("Late", (Item,), {"__module__": __name__, "__qualname__": "Late"})
+    with store.transaction():
+        holder_id = store.add(Item(friend=class_(n=1))).id
+    del registry[__name__, "Late"]
+    store.close()
+
+    store = open_store()
+    friend = store.getItemByID(holder_id).friend
+    monkeypatch.setitem(registry, (__name__, "Late"), class_)
+    with store.transaction():
+        friend.n = 2
+    assert type(friend) is class_
+    assert stored(friend) == {"n": 2}
+    assert not store.verify().problems
 
 
 def test_a_broken_item_can_be_deleted_and_referred_to(
