@@ -22,6 +22,7 @@ from atop.engine.base import Engine, Range, Turn
 from atop.engine.filefolder import FileFolder
 from atop.engine.folder import Folder
 from atop.engine.keeping import Keeper
+from atop.engine.keyring import Keyring, Secret
 from atop.engine.link import Link, open_address, open_link
 from atop.engine.memory import MemoryEngine
 from atop.engine.optimism import Optimist
@@ -80,11 +81,15 @@ class Store:
     one: it is found out at its end whether others have changed what it read, and then it is rolled
     back with :class:`WriteConflict`. :meth:`transact` does it again then.
 
-    A server is shown the `token`, or the certificate in the file `cert` with its `key`. It has to
-    have a certificate of an authority that the system trusts, or of the one in the file `ca`. With
-    `insecure` there is no TLS, which is possible on this machine alone.
+    With a `key` the store is made encrypted, and opens with that key only. It is a passphrase, or
+    at least 32 random bytes. Without it, nobody can ever read the store again.
+
+    A server is shown the `token`, or the certificate in the file `cert` with its `certKey`. It has
+    to have a certificate of an authority that the system trusts, or of the one in the file `ca`.
+    With `insecure` there is no TLS, which is possible on this machine alone.
 
     :raises NotAStore: when `path` holds something else.
+    :raises WrongKey: when it is encrypted with another `key`, or has none.
     :raises StoreBusy: when another process has it.
     :raises StoreUnreachable: when nobody answers at an address.
     :raises StorePermission: when the server does not know the token.
@@ -101,15 +106,19 @@ class Store:
         allow: Iterable[type] = (),
         timeout: float = TIMEOUT,
         optimistic: bool = False,
+        key: str | bytes | None = None,
         token: str = "",
         ca: str | os.PathLike[str] | None = None,
         cert: str | os.PathLike[str] | None = None,
-        key: str | os.PathLike[str] | None = None,
+        certKey: str | os.PathLike[str] | None = None,
         insecure: bool = False,
     ) -> None:
+        secret = None if key is None else Secret(key)
+        del key
         address = parse(path) if isinstance(path, str) else None
         self.url = None if address is None else str(address)
         self.path = None if path is None or address is not None else Path(path).absolute()
+        self._closed = False
         self.readOnly = readOnly
         self.durable = durable
         self.timeout = timeout
@@ -121,21 +130,30 @@ class Store:
         self.files: FileFolder
         self._link: Link | RemoteLink | None = None
         if address is not None:
+            if secret is not None:
+                raise ValueRefused(f"leave out key= for {address}: its server has the store's key")
             self._link = open_address(
-                address, token, ca, cert, key, insecure, read_only=readOnly, timeout=timeout
+                address, token, ca, cert, certKey, insecure, read_only=readOnly, timeout=timeout
             )
             self.engine, self.files = self._link, self._link.files
-        elif token or ca or cert or key or insecure:
-            raise ValueRefused("token=, ca=, cert=, key= and insecure= are for a store's address")
+        elif token or ca or cert or certKey or insecure:
+            raise ValueRefused(
+                "token=, ca=, cert=, certKey= and insecure= are for a store's address"
+            )
+        elif self.path is None and secret is not None:
+            raise ValueRefused("a store in memory has no key: leave out key=, or name a folder")
         elif self.path is None:
             self.files = FileFolder(None)
             self.engine = MemoryEngine(self.files)
         else:
             self._link = open_link(
-                self.path, read_only=readOnly, cache_bytes=cacheSize, timeout=timeout
+                self.path,
+                read_only=readOnly,
+                cache_bytes=cacheSize,
+                timeout=timeout,
+                secret=secret,
             )
             self.engine, self.files = self._link, self._link.files
-        self._closed = False
         self._shut = weakref.finalize(self, _shut, self.engine, self.files)
 
     # Transactions
@@ -383,6 +401,21 @@ class Store:
         """
         return care.compact(self, progress)
 
+    def changeKey(self, key: str | bytes) -> None:
+        """Let the store be opened with `key` from now on, and no longer with the key that it has.
+
+        Whoever has it open goes on. Backups made before keep the key that they had. It takes no
+        time, as nothing is encrypted anew: who had both the old key and the file ``KEY`` may have
+        kept what opens the store, which only a copy by `atopdb encrypt` shuts out.
+
+        :raises WrongKey: when the store was made without a key.
+        :raises ReadOnlyStore: in a store that was opened for reading only.
+        :raises TransactionError: inside a transaction.
+        """
+        secret = Secret(key)
+        del key
+        care.change_key(self, secret)
+
     def stats(self) -> Stats:
         """How many and how much of everything the store has; costs next to nothing."""
         return care.stats(self)
@@ -414,6 +447,11 @@ class Store:
     def folder(self) -> Folder | None:
         """The store's folder, while this process owns it."""
         return self._link.owned if isinstance(self._link, Link) else None
+
+    @property
+    def keyring(self) -> Keyring | None:
+        """The keys of a folder's store, if it is encrypted."""
+        return self._link.keyring if isinstance(self._link, Link) else None
 
     @property
     def place(self) -> str:

@@ -15,7 +15,7 @@ from atop import File, Index, Pool, Query, Store, Transaction, errors
 
 SIGNATURES: dict[Any, str] = {
     Store: "path=None, readOnly=False, cacheSize, durable=True, allow=(), timeout, "
-           "optimistic=False, token='', ca=None, cert=None, key=None, insecure=False",
+           "optimistic=False, key=None, token='', ca=None, cert=None, certKey=None, insecure=False",
     Store.transaction: "self",
     Store.transact: "self, call, *args, **kwargs",
     Store.begin: "self",

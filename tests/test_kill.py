@@ -60,7 +60,8 @@ def test_kills_at_random_moments(tmp_path: Path, seed: int) -> None:
         if dice.random() < 0.5:
             child.stdout.flush()
         child.kill()
-        rest = child.communicate()[0].split("\n")
+        rest = child.stdout.read().split("\n")  # with what the pipe's buffer has already
+        child.communicate()
         numbers = [int(each) for each in rest[:-1] if each]
         acknowledged = max([acknowledged, *numbers])
         with Store(path) as store:

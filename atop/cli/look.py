@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from atop import care
 from atop.cli.items import row_of
 from atop.cli.opening import place_argument, reading
-from atop.cli.output import format_option, print_json, print_pairs, print_rows, print_table
+from atop.cli.output import clean, format_option, print_json, print_pairs, print_rows, print_table
 from atop.engine.base import Range
 from atop.files import File
 from atop.plain import plain
@@ -31,6 +32,8 @@ def info(store: str) -> None:
         figures = asdict(opened.stats())
         print_pairs([("store", opened.place), *((_words(name), _figure(name, value))
                                                     for name, value in figures.items())])
+        for note in care.dropped(opened):
+            click.echo(f"note: {clean(note)}")
 
 
 @click.command()

@@ -14,13 +14,14 @@ from typing import Any
 
 import click
 
-from atop.cli.opening import credentials
+from atop.cli.opening import credentials, store_key
 from atop.cli.output import clean, print_json, print_pairs, print_table
 from atop.engine.address import Address, TcpAddress, UnixAddress, parse
 from atop.engine.admission import Admission
 from atop.engine.client import Limits
 from atop.engine.daemon import Daemon, FolderSite, Site, UpstreamSite
 from atop.engine.doors import Door, Doors
+from atop.engine.keyring import Secret
 from atop.engine.messages import Status, Stop
 from atop.engine.owner import Owner
 from atop.engine.remotelink import Access, Called
@@ -82,7 +83,10 @@ def serve(store: str | None, upstream: str | None, **options: Any) -> None:
 
     With --upstream, and without STORE, a server reads what another one has, keeps what was read,
     and tells with --status how far it is behind. ATOP_TOKEN or ATOP_TOKEN_FILE, ATOP_CA,
-    ATOP_CERT and ATOP_KEY are for the other server.
+    ATOP_CERT and ATOP_CERT_KEY are for the other server.
+
+    A STORE that has a key, or is to be made with one, is opened with ATOP_KEY, or what is in the
+    file that ATOP_KEY_FILE names.
 
     --status and --stop also take an address: atop://host:2972, or atop+unix:///path.
 
@@ -161,7 +165,12 @@ def _site(
         return UpstreamSite(engine, timeout=timeout, limits=limits)
     assert folder is not None
     return FolderSite(folder, cache_bytes=cache_bytes, timeout=timeout,
-                      read_only=options["read_only"], limits=limits)
+                      read_only=options["read_only"], limits=limits, secret=_secret(folder))
+
+
+def _secret(folder: Path) -> Secret | None:
+    key = store_key(folder)
+    return None if key is None else Secret(key)
 
 
 def _doors(doors: Doors, options: dict[str, Any]) -> Iterator[Door]:
@@ -180,8 +189,12 @@ def _place(text: str) -> tuple[Address, Access]:
     if not isinstance(address, TcpAddress):
         return address, Access()
     told = credentials()
-    files = {name: Path(told[name]) for name in ("ca", "cert", "key") if name in told}
-    return address, Access(told["token"], **files, insecure=told["insecure"])
+    ca, cert, cert_key = (told.get(name) for name in ("ca", "cert", "certKey"))
+    return address, Access(told["token"], _path(ca), _path(cert), _path(cert_key), told["insecure"])
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 # What servers are told and asked
