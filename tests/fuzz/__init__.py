@@ -1,0 +1,1 @@
+"""Fuzzing: bytes that nobody meant, for each place that reads what others may have written."""
