@@ -42,18 +42,21 @@ class Present:
 
 
 class Snapshot:
-    """The tables as they were at one commit, whatever is committed since.
+    """The tables as they were at one commit, the last one or that `serial`, whatever came since.
 
     It holds nothing up: it merges the before-images of later commits into what it reads. An
     answer put together from several reads is given only if no commit came between them.
+
+    :raises SnapshotTooOld: from a read, when a later commit is not kept any more.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, serial: int | None = None) -> None:
         self._engine = engine
-        self.serial = engine.begin_snapshot()
+        last = engine.begin_snapshot()
+        self.serial = last if serial is None else min(serial, last)
         self._open = True
         self._state: State | None = None
-        self._present = Present(engine, self.serial)
+        self._present = Present(engine, last)
         self._overlay = Overlay(self._present)
         self._known = self.serial
 
