@@ -1,10 +1,10 @@
-"""Index keys as people type them, and as the index has them."""
+"""Index keys, and other simple values, as people type them and as Python has them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import zip_longest
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import UUID
 from atop.errors import ValueRefused
 
 TYPES = ["str", "int", "float", "decimal", "date", "datetime", "timedelta", "uuid", "bytes",
-         "tuple", "none"]  # fmt: skip
+         "tuple", "none", "bool", "time"]  # fmt: skip
 
 
 def type_of(key: Any) -> str:
@@ -32,11 +32,29 @@ def parse(text: str, kind: str, like: Any = None) -> Any:
         if kind == "tuple":
             return _tuple(text, like)
         key = _PARSERS[kind](text)
-    except (ValueError, ArithmeticError) as error:
+    except (KeyError, ValueError, ArithmeticError) as error:
         raise ValueRefused(f"{text!r} is no {_NAMES.get(kind, kind)}", text) from error
     if isinstance(key, datetime):
         return _zoned(key, like)
     return key
+
+
+def typed(value: Any) -> str:
+    """What is typed for a value of one of `TYPES`."""
+    if isinstance(value, timedelta):
+        return str(value.total_seconds())
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple):
+        return json.dumps([each if isinstance(each, bool | int | float | None) else typed(each)
+                           for each in value], ensure_ascii=False)
+    return "" if value is None else str(value)
+
+
+def _bool(text: str) -> bool:
+    return {"true": True, "false": False, "1": True, "0": False}[text.strip().casefold()]
 
 
 def _number(text: str) -> int | float:
@@ -92,10 +110,14 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "uuid": UUID,
     "bytes": bytes.fromhex,
     "none": _none,
+    "bool": _bool,
+    "time": time.fromisoformat,
 }
 _NAMES = {
     "int": "number",
     "float": "number",
+    "bool": "true or false",
+    "time": "time such as 23:59",
     "date": "date such as 2024-12-31",
     "datetime": "date and time such as 2024-12-31T23:59",
     "timedelta": "number of seconds",

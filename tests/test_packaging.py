@@ -82,7 +82,7 @@ def test_the_core_needs_two_packages() -> None:
 
 def test_every_extra_is_there() -> None:
     extras = set(metadata("atopdb").get_all("Provides-Extra") or [])
-    assert extras == {"cli", "pim", "test", "bench"}
+    assert extras == {"bench", "cli", "crypt", "fuzz", "pim", "test", "web"}
 
 
 def test_no_line_of_setup_cfg_installs_a_package_outside_atop() -> None:

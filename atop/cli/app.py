@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from atop.cli.browse import browse
 from atop.cli.care import checkpoint, compact, recover, verify
 from atop.cli.copies import backup, restore
+from atop.cli.key import encrypt, key
 from atop.cli.look import files, get, info, pools
 from atop.cli.output import clean
 from atop.cli.query import query
+from atop.cli.saving import salvage
 from atop.cli.serve import serve, token
 from atop.cli.shell import shell
 from atop.errors import AtopError
@@ -50,7 +53,8 @@ def cli() -> None:
 
     STORE_OR_URL is a folder, or the address of a server, such as atop://host:2972. What a server
     asks for is in the environment: ATOP_TOKEN or a file named by ATOP_TOKEN_FILE, ATOP_CERT and
-    ATOP_KEY; ATOP_CA names the file of its authority.
+    ATOP_CERT_KEY; ATOP_CA names the file of its authority. So is the key of an encrypted store:
+    ATOP_KEY, or a file named by ATOP_KEY_FILE; without them it is asked for at the terminal.
 
     Exit codes: 0 all is well, 1 a problem was found or something went wrong, 2 wrong usage.
 
@@ -61,8 +65,8 @@ def cli() -> None:
 
 
 for _verb in (
-    info, pools, query, get, files, shell, serve, token,
-    verify, recover, checkpoint, compact, backup, restore,
+    info, pools, query, get, files, browse, shell, serve, token,
+    verify, recover, checkpoint, compact, backup, restore, salvage, encrypt, key,
 ):
     cli.add_command(_verb)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from atop import AtopError, Store
+from atop.cli.browse import show as show_in_browser
 
 from .importer import Importer, Tally
 from .show import show_store, show_tallies
@@ -57,13 +58,16 @@ def show(store: Path) -> None:
 
 @main.command()
 @click.option("--store", type=_STORE, help="Keep the store in this folder.")
-def demo(store: Path | None) -> None:
+@click.option("--browse", is_flag=True, help="Then show all of it in a web browser.")
+def demo(store: Path | None, browse: bool) -> None:
     """Import the sample mail, contacts and calendar, and show some pages of them."""
     console = Console()
     with _folder(store) as folder, _opened(folder) as opened:
         tallies = _import(opened, [SAMPLE / name for name in SAMPLES], console)
         show_tallies(tallies, console, DEMO_PROBLEMS)
         show_store(opened, console)
+        if browse:
+            show_in_browser(opened, no_open=True)
 
 
 @contextmanager

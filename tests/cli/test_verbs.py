@@ -23,20 +23,24 @@ READING = [
     ["query", "people", "name"],
     ["verify"],
     ["backup", "COPY"],
+    ["salvage", "COPY"],
 ]
-ON_A_STORE = [verb for verb in VERBS if verb not in ("restore", "serve", "token")]
+ON_A_STORE = [verb for verb in VERBS if verb not in ("restore", "salvage", "serve", "token")]
 ARGUMENTS = {"query": ["people", "name"], "get": ["1"]}
 
 
 def words(verb: str, store: Path, *more: str) -> list[str]:
-    extra = [str(store.parent / "copy")] if verb == "backup" else ARGUMENTS.get(verb, [])
+    copies = verb in ("backup", "encrypt")
+    extra = [str(store.parent / "copy")] if copies else ARGUMENTS.get(verb, [])
     return [verb, str(store), *extra, *more]
 
 
 def test_the_verbs_are_those_that_the_manual_has() -> None:
-    care = {"verify", "recover", "checkpoint", "compact", "backup", "restore"}
-    looking = {"info", "pools", "query", "get", "files", "shell"}
-    assert set(VERBS) == looking | care | {"serve", "token"}
+    care = {"verify", "recover", "checkpoint", "compact", "backup", "restore",
+            "salvage"}
+    looking = {"info", "pools", "query", "get", "files", "browse", "shell"}
+    locked = {"encrypt", "key"}
+    assert set(VERBS) == looking | care | locked | {"serve", "token"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -94,7 +98,7 @@ def test_wrong_usage_is_exit_code_2(run: Run, verb: str) -> None:
     assert run(verb, "--no-such-option").exit_code == 2
 
 
-@pytest.mark.parametrize("verb", ON_A_STORE)
+@pytest.mark.parametrize("verb", sorted({*ON_A_STORE} - {"browse", "encrypt", "key"}))
 def test_a_verb_goes_through_the_process_that_has_the_store(path: Path, verb: str) -> None:
     with Store(path) as store:
         done = command(*words(verb, path))
