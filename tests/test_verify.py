@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_a_whole_store_has_no_problem_and_is_counted(damageable: Store) -> None:
 
 
 def test_an_empty_store_is_whole(store: Store) -> None:
-    assert store.verify() == Report()
+    assert replace(store.verify(), serial=0) == Report()
 
 
 def test_a_store_open_for_reading_is_verified(folder: Path) -> None:

@@ -147,6 +147,6 @@ def test_commits_that_are_gone_are_missed() -> None:
 
 def test_the_vector_in_the_documentation_is_what_is_written() -> None:
     text = (ROOT / "doc" / "format.rst").read_text()
-    section = text[text.index("The table commits\n") :]
+    section = re.split(r"\n[=~-]{3,}\n", text[text.index("The table commits\n") :])[1]
     lines = re.findall(r"^    ([0-9a-f ]+?)(?:  .*)?$", section, re.MULTILINE)
     assert bytes.fromhex("".join(lines)) == ROW
