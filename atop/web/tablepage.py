@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from atop.errors import ValueRefused
 from atop.store import Store
 from atop.web import asjson, html, words
-from atop.web.address import name_in
+from atop.web.address import name_in, root_of
 from atop.web.asjson import jsonable
 from atop.web.asked import FILTERS, Asked, Filter, parse
 from atop.web.cells import EMPTY
@@ -80,7 +80,7 @@ class TablePages:
         """The page that begins where a key stands."""
         asked, row = self._row_of_key(request)
         place = asked.but(row=row, after=0).url()
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{place}", 303)
+        return RedirectResponse(f"{root_of(request.scope)}{place}", 303)
 
     def position_json(self, request: Request) -> Response:
         """The number of the row where a key stands."""
@@ -104,7 +104,7 @@ class TablePages:
                 at = names.index(text)
                 names.insert(max(0, at + (1 if field == "right" else -1)), names.pop(at))
         place = asked.but(columns=tuple(names)).url()
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{place}#columns", 303)
+        return RedirectResponse(f"{root_of(request.scope)}{place}#columns", 303)
 
     def add_filter(self, request: Request) -> Response:
         """From the fields of a form to the address with one more filter."""
@@ -118,7 +118,7 @@ class TablePages:
             raise ValueRefused("a filter has a column and a kind: choose both", kind)
         added = Filter(column, kind, given.get("text", ""))
         place = asked.but(filters=(*asked.filters, added)).url()
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{place}", 303)
+        return RedirectResponse(f"{root_of(request.scope)}{place}", 303)
 
     def commit(self, request: Request) -> Response:
         """The serial of the last commit."""

@@ -3,10 +3,10 @@
 const STEP = 24;
 
 export class Cursor {
-  constructor(grid, row) {
+  constructor(grid, row, column) {
     this.grid = grid;
-    this.row = row;
-    this.column = 0;
+    this.row = Math.min(row, grid.blocks.total - 1);
+    this.column = Math.min(column, grid.names.length);
     this.held = false;
     this.revealing = false;
     this.tries = 0;
@@ -79,7 +79,7 @@ export class Cursor {
   open() {
     const cell = this.grid.cell(this.row, this.column);
     const link = cell?.querySelector("a") ?? this.grid.cell(this.row, 0)?.querySelector("a");
-    if (link) location.assign(link.href);
+    link?.click();
   }
 
   // The link that sorts by the column of the cursor, if an index does.
@@ -97,8 +97,7 @@ export class Cursor {
     if (name in moves) {
       const [down, right] = moves[name];
       this.move(this.row + down, this.column + right);
-    } else if (name === "Enter") this.open();
-    else if (name === "+") this.widen(STEP);
+    } else if (name === "+") this.widen(STEP);
     else if (name === "-") this.widen(-STEP);
     else return false;
     return true;

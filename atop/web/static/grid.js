@@ -114,6 +114,7 @@ export class Grid {
       num_rows: this.blocks.total,
       num_columns: columns,
       num_column_headers: 1,
+      first: rows[0],
       data: wide.map((x) => rows.map((row) => this.content(row[2][x]))),
       row_headers: rows.map((row) => [this.rowHeader(row)]),
       column_headers: wide.map((x) => [this.heads[x]]),
@@ -158,7 +159,7 @@ export class Grid {
     const { x } = this.element.getMeta(cell);
     set(cell, "scope", "col");
     set(cell, "aria-colindex", x === undefined ? 1 : x + 2);
-    cell.classList.toggle("figure", x === undefined);
+    cell.classList.toggle("figure", x === undefined || this.isNumber(this.last.first?.[2][x]));
     const sorted = x === undefined ? null : this.headers[x].getAttribute("aria-sort");
     if (sorted) set(cell, "aria-sort", sorted);
     else cell.removeAttribute("aria-sort");
@@ -174,9 +175,12 @@ export class Grid {
       const { x } = cell.tagName === "TH" ? {} : this.element.getMeta(cell);
       set(cell, "aria-colindex", x === undefined ? 1 : x + 2);
       if (x === undefined) set(cell, "scope", "row");
-      const kind = x === undefined ? "int" : row?.[2][x]?.[1];
-      cell.classList.toggle("figure", ["int", "float", "Decimal"].includes(kind));
+      cell.classList.toggle("figure", x === undefined || this.isNumber(row?.[2][x]));
     }
+  }
+
+  isNumber(value) {
+    return ["int", "float", "Decimal"].includes(value?.[1]);
   }
 
   // Rows that were waited for in vain for a while make room for those that are wanted now.

@@ -8,6 +8,8 @@ import { watchNewest } from "./newest.js";
 import { keepWidths } from "./widths.js";
 
 const PAUSE = 250;
+const SILENT = "The server does not answer, so these are the rows that it gave before: see whether "
+  + "atopdb browse still runs, then scroll on.";
 const number = new Intl.NumberFormat("en");
 const by = (id) => document.getElementById(id);
 const [place, offer, help, form, told] = ["rows", "newer", "help", "jumping", "told"].map(by);
@@ -19,8 +21,8 @@ function tell(words) {
   told.textContent = words;
 }
 
-// The sentence, the Python call and the address say which rows are seen.
-function say(grid) {
+// The sentence, the Python call and soon the address say which rows are seen.
+function say(grid, cursor) {
   const [first, end] = grid.shown;
   const total = number.format(grid.blocks.total);
   const rows = `rows ${number.format(first + 1)} to ${number.format(end)} of ${total}`;
@@ -30,9 +32,15 @@ function say(grid) {
   clearTimeout(timer);
   timer = setTimeout(() => {
     by("seen").textContent = rows;
-    history.replaceState(null, "", at(location.href, first));
-    for (const link of offer.querySelectorAll("a")) link.href = at(link.href, first);
+    keep(grid, cursor);
   }, PAUSE);
+}
+
+// What is seen, and where the cursor is, is found again by whoever comes back or reloads.
+function keep(grid, { row, column }) {
+  const [first] = grid.shown;
+  history.replaceState({ row, column }, "", at(location.href, first));
+  for (const link of offer.querySelectorAll("a")) link.href = at(link.href, first);
 }
 
 function at(address, first) {
@@ -55,6 +63,7 @@ function whenKey(event, cursor) {
   if (event.key === "/") form.elements.key.focus();
   else if (event.key === "?") help.showModal();
   else if (event.key === "s") sort(cursor);
+  else if (free && event.key === "Enter") cursor.open();
   else if (!free || !cursor.key(event.key)) return;
   event.preventDefault();
 }
@@ -70,20 +79,19 @@ function ways() {
 
 async function start() {
   const total = Number(place.dataset.total);
-  const asked = Number(place.dataset.row) - 1;
-  const row = Math.max(0, Math.min(asked, total - 1));
+  const row = Number(place.dataset.row) - 1;
   const grid = new Grid(place, new Blocks(place.dataset.url, total));
   keepWidths(grid);
-  const cursor = new Cursor(grid, row);
+  const cursor = new Cursor(grid, history.state?.row ?? row, history.state?.column ?? 0);
   place.addEventListener("failure", ({ detail }) => {
-    tell(detail.message);
+    tell(detail.status ? detail.message : SILENT);
     offer.hidden = detail.status !== 410 && offer.hidden;
   });
   await grid.open(row);
-  grid.whenDrawn(() => requestAnimationFrame(() => say(grid)));
-  grid.element.addEventListener("regular-table-scroll", () => say(grid));
-  say(grid);
-  if (asked > row) tell(`There is no row ${number.format(asked + 1)}: these are the last ones.`);
+  grid.whenDrawn(() => requestAnimationFrame(() => say(grid, cursor)));
+  grid.element.addEventListener("regular-table-scroll", () => say(grid, cursor));
+  document.addEventListener("click", () => keep(grid, cursor), { capture: true });
+  say(grid, cursor);
   place.addEventListener("arrived", () => cursor.move(cursor.row));
   document.addEventListener("keydown", (event) => whenKey(event, cursor));
   jumping(form, place, tell, async (to) => {
@@ -96,4 +104,4 @@ async function start() {
 }
 
 watchNewest(place, offer);
-if (Number(place.dataset.total)) start().catch((error) => tell(error.message));
+if (place.classList.contains("whole")) start().catch((error) => tell(error.message || SILENT));
