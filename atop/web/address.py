@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 _KEPT = re.compile(rb"%([01][0-9a-fA-F]|2[fFeE]|25|7[fF])")
+_ROOT = "atop.root"
 _FORMS = (".json", ".csv", ".ndjson")
 
 
@@ -33,12 +34,22 @@ def rooted(scope: Any, prefix: str) -> dict[str, Any]:
     root = f"{scope.get('root_path', '')}{prefix}"
     path = path_of(scope)
     below = path == root or path.startswith(f"{root}/")
-    return {**scope, "root_path": root, "path": path if below else f"{root}{path}"}
+    return {**scope, "root_path": root, "path": path if below else f"{root}{path}", _ROOT: root}
+
+
+def root_of(scope: Any) -> str:
+    """What stands before all addresses in links."""
+    return quote(_root(scope))
+
+
+def _root(scope: Any) -> str:
+    """The root of the browser, also below a mount inside it."""
+    return str(scope.get(_ROOT, scope.get("root_path", "")))
 
 
 def place_in(scope: Any) -> str:
     """The path of a page, from the root of the browser."""
-    return f"/{str(scope['path']).removeprefix(scope.get('root_path', '')).lstrip('/')}"
+    return f"/{str(scope['path']).removeprefix(_root(scope)).lstrip('/')}"
 
 
 def path_of(scope: Any) -> str:

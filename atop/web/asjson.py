@@ -17,7 +17,7 @@ from atop.web.moment import Reference
 
 CUT = "\u2026"
 _NESTED = 200
-_PARTS = 1_000_000
+_REPEATED = 10_000
 _LONG_BITS = 10_000
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTAINERS = (dict, list, tuple, set, frozenset)
@@ -26,7 +26,7 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 def jsonable(value: Any) -> Any:
     """All of a value as JSON has it; a reference is ``{"item": id}``.
 
-    What is nested more than 200 times, and what comes after a million parts, is an ellipsis.
+    What is nested more than 200 times, and what has the same parts over and over, has an ellipsis.
     """
     return value if type(value) in {str, bool, type(None)} else _Jsonable().of(value, 0)
 
@@ -61,10 +61,11 @@ def scalar(value: Any) -> str:
 
 
 class _Jsonable:
-    """Goes through one value, and counts its parts."""
+    """Goes through one value, and counts the parts that come again."""
 
     def __init__(self) -> None:
-        self._left = _PARTS
+        self._left = _REPEATED
+        self._known: set[int] = set()
 
     def of(self, value: Any, depth: int) -> Any:
         if isinstance(value, Reference):
@@ -77,7 +78,9 @@ class _Jsonable:
         return scalar(value)
 
     def _container(self, value: Any, depth: int) -> Any:
-        self._left -= len(value)
+        if id(value) in self._known:
+            self._left -= 1 + len(value)
+        self._known.add(id(value))
         if depth > _NESTED or self._left < 0:
             return CUT
         if isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from atop.errors import ValueRefused
 from atop.keytext import TYPES, typed
 from atop.web import html
-from atop.web.address import segment
+from atop.web.address import root_of, segment
 from atop.web.cells import cell
 from atop.web.changes import Changed, Changes, editable
 from atop.web.itempage import LONG, item_id, name_of
@@ -125,9 +126,9 @@ def _text(form: FormData, name: str) -> str:
 
 
 def _to(request: Request, place: str) -> Response:
-    return RedirectResponse(f"{request.scope.get('root_path', '')}{place}", 303)
+    return RedirectResponse(f"{root_of(request.scope)}{place}", 303)
 
 
 def _own(place: str) -> str:
     """A place to go back to, which is in this browser."""
-    return place if place.startswith("/") and not place.startswith(("//", "/\\")) else "/"
+    return place if re.fullmatch(r"/([^/\\\s][^\s]*)?", place) else "/"

@@ -27,6 +27,7 @@ GONE = "gone"
 _CHUNK = 1 << 20
 _MISSING: Any = object()
 LONGEST = 100_000
+LONGEST_BITS = 10_000
 
 
 class Changed(Exception):
@@ -221,7 +222,8 @@ def mark_of(record: bytes | None) -> str:
 def editable(value: Any) -> str:
     """The name, one of `TYPES`, of the type of a value that can be edited; else nothing."""
     kind = type_of(value)
-    long = isinstance(value, str | bytes | tuple) and len(value) > LONGEST
+    long = (isinstance(value, str | bytes | tuple) and len(value) > LONGEST) or (
+        isinstance(value, int) and value.bit_length() > LONGEST_BITS)
     plain = kind != "tuple" or all(
         each is None or isinstance(each, bool | int | float | str) for each in value
     )

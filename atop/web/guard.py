@@ -21,7 +21,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atop.web.address import place_in
+from atop.web.address import place_in, root_of
 from atop.web.html import refusal
 from atop.web.refusals import Refused
 
@@ -60,13 +60,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})["form_key"] = self.form_key
+        caching = _caching(scope)  # before a mounted application changes the scope
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("cache-control", _caching(scope))
+                headers.setdefault("cache-control", caching)
             await send(message)
 
         answer = self._answer(scope)
@@ -111,7 +112,7 @@ class Guard:
                 raise Refused(403, "This is not the token of this browser",
                               "Copy the whole link that was printed when it was started.")
             rest = urlencode([pair for pair in query if pair[0] != "token"])
-            root = scope.get("root_path", "")
+            root = root_of(scope)
             place = quote(place_in(scope).encode("utf-8", "surrogatepass"), safe="/%")
             answer = RedirectResponse(f"{root}{place}{'?' + rest if rest else ''}", 303)
             answer.set_cookie(name, self._session, httponly=True, samesite="strict",

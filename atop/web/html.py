@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
 from atop.web import asjson
-from atop.web.address import place_in, segment
+from atop.web.address import place_in, root_of, segment
 from atop.web.asjson import utf8
 from atop.web.refusals import Refused
 
@@ -23,7 +23,7 @@ STATIC = HERE / "static"
 
 def page(scope: Scope, template: str, status: int = 200, **context: Any) -> Response:
     """The page that `template` makes of `context`."""
-    root = scope.get("root_path", "")
+    root = root_of(scope)
     text = _templates().get_template(template).render(
         root=root,
         static=lambda name: f"{root}/static/{name}?{_version(name)}",
