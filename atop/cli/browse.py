@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import re
 import secrets
+import signal
 import socket
 import webbrowser
 from contextlib import suppress
@@ -99,7 +101,7 @@ def _outside(url_prefix: str) -> tuple[str, str]:
     wrong = parts.query or parts.fragment or (parts.scheme not in {"http", "https"}
                                               if parts.netloc else parts.scheme)
     path = parts.path.strip("/")
-    if wrong or not re.fullmatch(r"[\w./~-]*", path, re.ASCII) or ".." in path:
+    if wrong or not re.fullmatch(r"[\w.:/~\[\]-]*", url_prefix, re.ASCII) or ".." in path:
         raise click.UsageError(f"--url-prefix is a path such as /data, or an address such as "
                                f"https://example.org/data, not {clean(url_prefix)!r}")
     return parts.hostname or "", f"/{path}" if path else ""
@@ -117,8 +119,13 @@ def _server(app: Any) -> uvicorn.Server:
 def _serve(server: uvicorn.Server, listening: socket.socket, link: str) -> None:
     if link:
         webbrowser.open(link)  # it waits in the socket until the server answers
-    with suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])  # raises again what ended it
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

@@ -89,7 +89,7 @@ def test_it_ends_at_once_also_while_somebody_downloads(large: Path, number: int)
         chunks = answer.iter_raw(1000)
         next(chunks)
         begun = time.monotonic()
-        browsing.end(number)
+        assert browsing.end(number) == 0
         assert time.monotonic() - begun < 10
         with pytest.raises(httpx.TransportError):  # not the end of the file: cut short
             list(chunks)
@@ -196,7 +196,7 @@ def test_when_the_owner_of_the_store_is_killed_browsing_goes_on(place: Path) -> 
 
 def test_a_store_on_a_server_is_shown(place: Path, tmp_path: Path) -> None:
     keys = Keys(tmp_path)
-    with Command(place, "--listen", "127.0.0.1:0", "--cert", keys.cert, "--key", keys.key,
+    with Command(place, "--listen", "127.0.0.1:0", *keys.options,
                  ATOP_TOKEN=TOKEN) as served, \
             Browsing(served.url, ATOP_TOKEN=TOKEN, ATOP_CA=str(keys.ca)) as browsing:
         assert "Ann 0007" in browsing.get("pools/people").text
@@ -264,7 +264,7 @@ def test_the_demo_ends_by_showing_its_store(tmp_path: Path, number: int) -> None
     with Browsing("demo", "--browse", "--store", tmp_path / "pim.atop",
                   program=("examples.pim",)) as browsing:
         assert "mail" in browsing.get("").text
-        browsing.end(number)
+        assert browsing.end(number) == 0
         assert "Traceback" not in "\n".join(browsing.output)
     with Store(tmp_path / "pim.atop") as store:
         check_store(store)
