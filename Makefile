@@ -6,7 +6,7 @@ JOBS   ?= auto
 python := .venv/bin/python
 made   := $(PYTHON) in $(CURDIR)
 
-.PHONY: help demo test lint bench bench-sharing clean
+.PHONY: help demo test lint bench bench-sharing bench-browser screenshots clean
 .PHONY: damage faults fuzz model mutations powercuts soak torture
 
 help:  ## show this list
@@ -16,6 +16,7 @@ demo: .venv/ready  ## import the sample mail, contacts and events, and show them
 	@$(python) -m examples.pim demo $(if $(filter 0,$(BROWSE)),,--browse)
 
 test: lint  ## check the code with ruff and mypy, then run the tests
+	@scripts/browser
 	@echo "pytest"
 	@$(python) -m pytest --quiet --numprocesses=$(JOBS) --dist=worksteal
 
@@ -31,11 +32,18 @@ bench: .venv/ready  ## measure, and write doc/performance.rst; see also bench-sh
 bench-sharing: .venv/ready  ## measure beside ZEO and Durus, and write doc/performance-sharing.rst
 	@$(python) benchmarks/sharing.py
 
+bench-browser: .venv/ready  ## measure beside Datasette, and write doc/performance-browser.rst
+	@$(python) benchmarks/browsing.py
+
 damage: .venv/ready  ## damage every kind of file in every way, and count what comes of it
 	@$(python) -m tests.damage_matrix
 
 mutations: .venv/ready  ## take out what promises stand on, part by part: a test has to fail
 	@$(python) -m tests.mutations
+
+screenshots: .venv/ready  ## take the pictures in doc/screenshots
+	@scripts/browser
+	@$(python) -m tests.web.screenshots
 
 EVERY   ?= 1
 MINUTES ?= 10
