@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _PAGE = 500
 _CHUNK = 1 << 20
 _FIGURES = ("files", "file_bytes", "table_bytes", "log_bytes", "page_hits", "page_misses",
-            "log_syncs")  # fmt: skip
+            "log_syncs", "clients")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Stats:
 
     ``serial`` is the number of the last commit and ``time`` when it was, ``None`` in a new store.
     ``page_hits`` and ``page_misses`` are of the page cache and ``log_syncs`` of the log, both since
-    the store was opened.
+    the store was opened. ``checkpoint`` is when the last one was made since then, or ``None``, and
+    ``clients`` how many other programs have the store open through its owner.
     """
 
     format: int
@@ -65,6 +66,8 @@ class Stats:
     page_hits: int
     page_misses: int
     log_syncs: int
+    checkpoint: datetime | None
+    clients: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +197,17 @@ def stats(store: Store) -> Stats:
     return Stats(
         format=FORMAT,
         serial=state.serial,
-        time=datetime.fromtimestamp(state.time, UTC) if state.serial else None,
+        time=_moment(state.time if state.serial else 0),
         items=state.counts[ITEMS],
         entries=state.counts[INDEX],
         pools=len(store.pools()),
+        checkpoint=_moment(figures.get("checkpointed_at", 0)),
         **{name: figures.get(name, 0) for name in _FIGURES},
     )
+
+
+def _moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 class _FileCheck:

@@ -142,6 +142,11 @@ def test_the_figures_are_those_of_the_store(store: Store) -> None:
     assert abs(datetime.now(UTC) - stats.time) < timedelta(minutes=5)
     if store.path is not None:
         assert min(stats.table_bytes, stats.log_bytes, stats.page_hits) > 0
+        store.checkpoint()
+        checkpoint = store.stats().checkpoint
+        assert checkpoint is not None
+        assert abs(datetime.now(UTC) - checkpoint) < timedelta(minutes=5)
+        assert store.folder is not None or store.stats().clients > 0
 
 
 def test_a_new_store_has_no_last_commit() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,7 @@ class Environment:
         self._busy = threading.Lock()
         self._paused = False
         self._written_file = self._checked_file = 0
+        self.checkpointed_at = 0
         self._checkpointer: _Checkpointer | None = None
         check_config(folder)
         self.handle = db.DBEnv()
@@ -156,6 +158,7 @@ class Environment:
         last_file = self._written_file
         self.handle.txn_checkpoint(0, 0, db.DB_FORCE)
         self._checked_file = last_file
+        self.checkpointed_at = round(time.time())
         self.handle.log_archive(db.DB_ARCH_REMOVE)
 
     def _close(self) -> None:

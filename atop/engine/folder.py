@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class Folder:
         self.read_only = read_only
         self.keyring = keyring
         self.files = FileFolder(path / "files", None if keyring is None else keyring.files)
+        self.clients: Callable[[], int] = lambda: 0
         self.files.held_elsewhere = lambda: not self.in_place or is_held(path)
         self._owner = self._share() if read_only else Owner(path)
         try:

@@ -50,7 +50,8 @@ class Keeper:
 
     def figures(self) -> Figures:
         """``files`` and ``file_bytes``; ``table_bytes`` and ``log_bytes``; ``page_hits``,
-        ``page_misses`` and ``log_syncs`` since the store was opened; what there is of these."""
+        ``page_misses`` and ``log_syncs`` since the store was opened; ``checkpointed_at`` in seconds
+        since 1970, and the number of ``clients``; what there is of these."""
         sizes = []
         with suppress(FileNotFoundError), os.scandir(self._files.folder) as entries:
             for entry in entries:
@@ -112,6 +113,8 @@ class FolderKeeper(Keeper):
             "page_hits": pages["cache_hit"],
             "page_misses": pages["cache_miss"],
             "log_syncs": self._engine.syncs,
+            "checkpointed_at": self._environment.checkpointed_at,
+            "clients": self._folder.clients(),
         }
 
     def copy_to(self, folder: Path, progress: Progress) -> int:

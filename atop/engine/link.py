@@ -113,6 +113,7 @@ class Owned:
         self.engine.announce = self._announce
         self.engine.on_failure = self._give_up
         self._serving = Serving(self.folder, timeout, make)
+        self.folder.clients = self._serving.count_clients
         self._serving.on_arrival = self._welcome
 
     def _welcome(self) -> None:

@@ -80,6 +80,10 @@ class Serving:
         assert self.server is not None
         return self.server
 
+    def count_clients(self) -> int:
+        """How many clients there are now."""
+        return 0 if self.server is None else len(self.server.clients)
+
     def stop(self) -> None:
         """Answer what was asked, say good-bye, and end. A second call does nothing."""
         if self._listener is None:
