@@ -53,6 +53,11 @@ def typed(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def completed(text: str, kind: str) -> str:
+    """The first date, or date and time, that begins with `text`."""
+    return text + _FIRST[len(text) :] if kind in {"date", "datetime"} else text
+
+
 def _bool(text: str) -> bool:
     return {"true": True, "false": False, "1": True, "0": False}[text.strip().casefold()]
 
@@ -113,6 +118,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bool": _bool,
     "time": time.fromisoformat,
 }
+_FIRST = "0001-01-01"
 _NAMES = {
     "int": "number",
     "float": "number",

@@ -15,6 +15,7 @@ from starlette.types import Scope
 from atop.web import asjson
 from atop.web.address import place_in, root_of, segment
 from atop.web.asjson import utf8
+from atop.web.cells import visible
 from atop.web.refusals import Refused
 
 HERE = Path(__file__).parent
@@ -58,6 +59,7 @@ def _templates() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters["number"] = lambda number: f"{number:,}"
+    environment.filters["visible"] = lambda text: visible(str(text))
     environment.filters["segment"] = segment
     environment.filters["parameter"] = lambda text: quote(str(text), safe="")
     environment.filters["size"] = size_in_words

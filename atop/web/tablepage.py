@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from atop.errors import ValueRefused
+from atop.keytext import completed, type_of
 from atop.store import Store
 from atop.web import asjson, html, words
 from atop.web.address import name_in, root_of
@@ -19,7 +20,7 @@ from atop.web.export import Export
 from atop.web.facets import as_filter, facet, in_words
 from atop.web.moment import Moment, Moments
 from atop.web.search import Search
-from atop.web.table import Line, Page, Rows, prefix_key, typed_key
+from atop.web.table import Line, Page, Rows, prefix_key, sample_key, typed_key
 
 Handler = Callable[..., Response]
 
@@ -154,7 +155,8 @@ def _position(search: Search, text: str) -> int:
         key = prefix_key(search.moment, search.plan, text)
         return rows.position(key, beginning=True) + 1
     except ValueRefused:
-        key = typed_key(search.moment, search.plan, text)
+        kind = type_of(sample_key(search.moment, search.plan))
+        key = typed_key(search.moment, search.plan, completed(text, kind))
         return rows.position(key) + 1
 
 

@@ -123,6 +123,9 @@ def test_a_key_is_jumped_to_by_its_first_letters_and_a_row_by_its_number(reader:
         answer = reader.get(place, follow=False)
         assert answer.status_code == 303
         assert (f"row={row}" in answer.headers["location"]) == (row > 1)
+    born = reader.get("/pools/people/position.json?index=born&key=1980").json()["row"]
+    assert reader.get(f"/pools/people.json?index=born&row={born}&limit=1&columns=born").json()[
+        "rows"] == [{"born": "1980-01-01"}]
     assert reader.get(
         "/pools/people/position.json?index=name&backwards=1&key=Name+0100"
     ).json() == {"row": 900}
