@@ -65,7 +65,7 @@ PARTS = {
     ),
     "look at first pages": Part(
         _FOLDER, "        check_first_pages(folder, complete=complete, checksum=checksum)\n", "",
-        ["tests/engine/test_damage.py"],
+        ["tests/engine/test_folder.py", "tests/test_damage.py"],
     ),
     "rename of a file before its commit": Part(
         _FILES, "                (self.folder / name).rename(self.path(ident))",
