@@ -119,8 +119,9 @@ class ItemCheck:
         except Exception as error:
             self._findings.damaged(f"item {number(key)} cannot be loaded: {error}", _LOST)
             return
+        problem = item.__dict__.get("_problem")  # which loads it, if it was only referred to
         if isinstance(item, Broken):
-            self._broken[str(item.__dict__["_problem"])] += 1
+            self._broken[str(problem)] += 1
             return
         if isinstance(item, Pool):
             self.pools[number(key)] = item

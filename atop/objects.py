@@ -155,6 +155,10 @@ class Objects(ABC):
             self._tail_bytes -= self._tail_sizes.popleft()
 
     @abstractmethod
+    def deleted(self, key: bytes) -> Item | None:
+        """The object for that id if the open transaction, which may be rolled back, deletes it."""
+
+    @abstractmethod
     def is_new_class(self, class_number: int) -> bool:
         """Whether it is the transaction that gave out that number, which may not come to stay."""
 
@@ -199,11 +203,17 @@ class Objects(ABC):
 
     def register(self, key: bytes, item: Item) -> Bond:
         """`item` is the one object for its id from now on; answers its bond."""
-        bond = self.items[key] = Bond(item, self._dropped)
+        bond = Bond(item, self._dropped)
         bond.key = key
         bond.session = cast("Session", self)
+        self.items[key] = bond
         set_bond(item, bond)
         return bond
+
+    def forget_unbound(self, item: Item) -> None:
+        """Ctrl-C came while that one was registered, and it does not know its bond."""
+        for key in [key for key, bond in self.items.items() if bond() is item]:
+            del self.items[key]
 
     def register_again(self, bond: Bond) -> None:
         """The object that has this bond is the one for its id again."""
@@ -280,6 +290,8 @@ class Objects(ABC):
         ident, class_number = reference
         key = ident.to_bytes(8, "big")
         item = self.known(key)
+        if item is None:
+            item = self.deleted(key)
         if item is None:
             kind = self._kinds.get(class_number) or self._kind(class_number)
             item = _new(ghost_class(kind.cls))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from atop.errors import (
     NoSuchItem,
     NoTransaction,
     SnapshotTooOld,
+    StoreError,
     TransactionError,
     ValueRefused,
     WrongThread,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from atop.pool import Pool
     from atop.store import Store
     from atop.transaction import Transaction
+
+_UNKNOWN = -1
 
 
 class Session(Objects):
@@ -74,8 +78,19 @@ class Session(Objects):
         if serial == self._serial:
             return
         changed = self._changed_since(self._serial)
-        self._serial = self._present.serial = serial
+        self._see(serial, changed)
+
+    def distrust(self) -> None:
+        """Ctrl-C may have left objects half rolled back: all are to show what is committed."""
+        self._serial = _UNKNOWN
+        with suppress(StoreError):  # whoever looks at the store next is told
+            self.refresh()
+
+    def _see(self, serial: int, changed: Iterable[bytes]) -> None:
+        """Last of all it is noted that this is done: Ctrl-C may come before."""
+        self._present.serial = serial
         self._renew(changed)
+        self._serial = serial
 
     def _renew(self, changed: Iterable[bytes]) -> None:
         """Others have changed the items of these ids."""
@@ -87,6 +102,8 @@ class Session(Objects):
 
     def _changed_since(self, serial: int) -> list[bytes]:
         """The ids committed after `serial`; where these are not known, all that we have."""
+        if serial == _UNKNOWN:
+            return list(self.items)
         try:
             return self.engine.changed(serial).get(ITEMS, [])
         except SnapshotTooOld:
@@ -97,8 +114,7 @@ class Session(Objects):
 
         `changed` are items that others have changed before it, since what it was based on.
         """
-        self._serial = self._present.serial = serial
-        self._renew(changed)
+        self._see(serial, changed)
 
     # Optimistic transactions
 
@@ -110,6 +126,9 @@ class Session(Objects):
         transaction = self.transaction
         if transaction is not None and transaction.reads is not None:
             transaction.reads.keys[ITEMS].add(key)
+
+    def deleted(self, key: bytes) -> Item | None:
+        return None if self.transaction is None else self.transaction.deleted(key)
 
     def is_new_class(self, class_number: int) -> bool:
         return self.transaction is not None and self.transaction.is_new_class(class_number)

@@ -178,9 +178,11 @@ class Store:
         try:
             with self._begin(optimistic) as transaction:
                 yield transaction
-        except BaseException:
+        except BaseException as error:
             while session.transaction is not None and session.transaction is not outer:
                 session.transaction.abort()
+            if not isinstance(error, Exception):
+                session.distrust()
             raise
 
     def begin(self) -> Transaction:

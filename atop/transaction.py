@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from atop.batch import Batch, Membership
-from atop.classes import check_whole, class_row
+from atop.classes import Broken, check_whole, class_row
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, Turn, next_state
 from atop.engine.filefolder import PendingFile
 from atop.engine.ids import Given
@@ -45,6 +45,7 @@ from atop.objects import number
 from atop.records import (
     Entries,
     decode_entries,
+    decode_header,
 )
 from atop.session import Session
 from atop.values import IMMUTABLE
@@ -263,13 +264,14 @@ class Transaction:
 
     def check_alive(self, item: Item, bond: Bond) -> None:
         """Raise :class:`NoSuchItem` for an item that was deleted in this transaction."""
-        if bond.key in self._deleted or self._is_deleted(bond.key):
+        if self.deleted(bond.key) is not None:
             raise NoSuchItem(f"{item!r} was deleted in this transaction", item.id)
 
-    def _is_deleted(self, key: bytes) -> bool:
-        return self.outer is not None and (
-            key in self.outer._deleted or self.outer._is_deleted(key)
-        )
+    def deleted(self, key: bytes) -> Item | None:
+        """The item of that id, if it was deleted in this transaction or an outer one."""
+        if key in self._deleted or self.outer is None:
+            return self._deleted.get(key)
+        return self.outer.deleted(key)
 
     # Flushing
 
@@ -314,7 +316,13 @@ class Transaction:
         assert bond is not None
         if not bond.gone:
             self._session.bond(item)
-        return number(bond.key), self.class_number(class_of(item))
+        cls = class_of(item)
+        if cls is Broken:  # it is to be of its own class again when that is there
+            record = self.overlay.get(ITEMS, bond.key)
+            if record is not None:
+                return number(bond.key), decode_header(record)[0]
+            cls = Item
+        return number(bond.key), self.class_number(cls)
 
     def class_number(self, cls: type[Item]) -> int:
         """The number of `cls` in the class table, where it is entered if it has none."""
@@ -435,15 +443,25 @@ class Transaction:
             self._unbind(item, item._atop)
         for item in session.known_items():
             bond = item._atop
-            if bond is not None and (bond.mark >= self._number or id(item) in changed):
+            if bond is not None and (self._has_written(bond) or id(item) in changed):
                 bond.mark = self.outer._number if self.outer else 0
                 session.watch.renew(item, bond)
         session.watch.settle()
 
+    def _has_written(self, bond: Bond) -> bool:
+        """Whether the item was changed here; also if its object was dropped and built since."""
+        return (
+            self._spilled or bond.mark >= self._number or self.overlay.differs(ITEMS, bond.key)
+        )
+
     def _added_items(self) -> Iterator[Item]:
         """The items that were added and are alive."""
         for first, end in self._ids.runs:
-            yield from self._session.known_between(first, end)
+            for item in self._session.known_between(first, end):
+                if item._atop is None:
+                    self._session.forget_unbound(item)
+                else:
+                    yield item
 
     def _unbind(self, item: Item, bond: Bond) -> None:
         """An item that was added is as it was before, and in no store."""

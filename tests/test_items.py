@@ -436,6 +436,27 @@ def test_an_item_whose_class_comes_back_is_whole_when_it_is_loaded_again(
     assert not store.verify().problems
 
 
+def test_what_refers_to_a_broken_item_has_it_whole_when_its_class_is_back(
+    open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_ = type("Away", (Item,), {"__module__": __name__, "__qualname__": "Away"})
+    store = open_store()
+    with store.transaction():
+        away_id = store.add(class_(n=1)).id
+    del registry[__name__, "Away"]
+    store.close()
+    store = open_store()
+    with store.transaction():
+        holder_id = store.add(Item(friend=store.getItemByID(away_id))).id
+    store.close()
+
+    monkeypatch.setitem(registry, (__name__, "Away"), class_)
+    store = open_store()
+    friend = store.getItemByID(holder_id).friend
+    assert (friend.n, type(friend)) == (1, class_)
+    assert not store.verify().problems
+
+
 def test_a_broken_item_can_be_deleted_and_referred_to(
     open_store: Callable[..., Store]
 ) -> None:

@@ -157,6 +157,26 @@ def test_a_reference_to_a_deleted_item_names_the_id(store: Store) -> None:
         store.delete(root.one)
 
 
+def test_an_id_is_one_object_when_a_deletion_is_rolled_back(store: Store) -> None:
+    ids: list[int] = []
+
+    def fill() -> None:
+        with store.transaction():
+            target = store.add(Item(n=1))
+            ids.extend((target.id, store.add(Item(next=target)).id))
+
+    elsewhere(fill)
+    target = store.getItemByID(ids[0])
+    transaction = store.begin()
+    with store.transaction():
+        store.delete(target)
+    holder = store.getItemByID(ids[1])
+    assert holder.next is target
+    transaction.abort()
+    assert holder.next is target is store.getItemByID(ids[0])
+    assert target.n == 1
+
+
 def test_a_deleted_item_is_refused(store: Store) -> None:
     item = add(store, lambda: Node(n=1))
     with store.transaction():

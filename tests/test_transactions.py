@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atop import Index, Item, Store, transacted
+from atop import Index, Item, Store, objects, transacted, transaction
 from atop.errors import (
     DuplicateKey,
     NoTransaction,
@@ -395,3 +395,32 @@ def test_a_large_transaction_is_flushed_on_the_way_and_rolled_back_whole(store: 
         raise Stop
     assert all(vars(item) == {"n": n, "tags": [n]} for n, item in enumerate(items))
     assert len(store) == 0
+
+
+@pytest.mark.parametrize("spill", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_object_that_was_dropped_and_loaded_again_is_rolled_back_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch, nested: bool, spill: bool
+) -> None:
+    monkeypatch.setattr(objects, "TAIL_BYTES", 0)  # as when much is loaded in between
+    if spill:
+        monkeypatch.setattr(transaction, "SPILL_BYTES", 1)
+    ident = elsewhere(add_account, store, 1)
+    outer = store.begin()
+    inner = store.begin() if nested else outer
+    store.getItemByID(ident).balance = 2
+    assert [account.balance for account in store.items(Account)] == [2]
+    gc.collect()
+    account = store.getItemByID(ident)
+    assert account.balance == 2
+    inner.abort()
+    assert account.balance == 1
+    if nested:
+        outer.abort()
+    assert account is store.getItemByID(ident)
+
+
+def add_account(store: Store, balance: int) -> int:
+    """The id of a new account."""
+    with store.transaction():
+        return int(store.add(Account(balance=balance)).id)

@@ -68,6 +68,10 @@ class Overlay:
             for key, value, exists in images:
                 self.tables[name].keep(key, value, exists)
 
+    def differs(self, table: str, key: bytes) -> bool:
+        """Whether this view and the one below differ in what they have at `key`."""
+        return key in self.tables[table].entries
+
     def changes(self) -> dict[str, Changes]:
         """All differences, by table and in order of key."""
         return {name: table.sorted() for name, table in self.tables.items() if table.entries}

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from atop.engine.folder import open_folder
 from atop.engine.overlay import Nothing, Overlay
 from atop.errors import StoreClosed, TransactionLost
 from tests.checking import check_store
-from tests.conftest import run_child
+from tests.conftest import elsewhere, run_child
 from tests.engine.steps import ident, opened, put
-from tests.sharing.processes import Other
+from tests.sharing.processes import Other, Thing
 
 Start = Callable[..., Other]
 SOON = 3.0
@@ -108,6 +109,7 @@ def test_a_forked_child_that_ends_leaves_our_new_files_alone(tmp_path: Path, pla
 
 _FORKING = """
 import os, sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from atop import Store
 from tests.sharing.serving import Here
@@ -168,3 +170,61 @@ def test_an_id_that_is_given_again_takes_no_file_over(tmp_path: Path) -> None:
         put(folder.engine, {(ITEMS, ident(2)): b"another item"})
         assert not left.exists(), "nobody would ever remove it"
     folder.close()
+
+
+@pytest.mark.parametrize("step", ["atop.watch.Watch.renew", "atop.session.Session._changed_since",
+                                  "atop.transaction.Transaction._roll_back"])
+def test_an_interrupt_in_the_middle_of_catching_up_leaves_nothing_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    with Store(tmp_path / "s.atop", timeout=5) as store:
+        with store.transaction():
+            things = [store.add(Thing(n=0)) for _ in range(10)]
+        elsewhere(_set_all, store, 1)
+
+        def interrupted(*args: object) -> None:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            with store.transaction():
+                for thing in things:
+                    thing.n = 7
+                raise RuntimeError
+        assert [thing.n for thing in things] == [1] * 10
+        with store.transaction():
+            for thing in things:
+                thing.n += 1
+        assert [thing.n for thing in elsewhere(lambda: list(store.items()))] == [2] * 10
+
+
+def _set_all(store: Store, n: int) -> None:
+    with store.transaction():
+        for thing in store.items():
+            thing.n = n
+
+
+@pytest.mark.parametrize("caught", [False, True])
+def test_an_interrupt_while_an_item_is_added_leaves_it_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caught: bool
+) -> None:
+    thing = Thing(n=1)
+
+    def interrupted(*args: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with Store(tmp_path / "s.atop") as store:
+        with suppress(KeyboardInterrupt), store.transaction():
+            store.add(Thing(n=0))
+            monkeypatch.setattr("atop.objects.set_bond", interrupted)
+            with suppress(KeyboardInterrupt) if caught else nullcontext():
+                store.add(thing)
+        assert thing.store is None
+        assert len(store) == caught
+        with store.transaction():
+            store.add(thing)
+        assert store.getItemByID(thing.id) is thing
+        assert len(store) == caught + 1
+        check_store(store)
