@@ -519,6 +519,8 @@ class BerkeleyTurn:
                     self._end()
         finally:
             self.release()
+        if engine.files.doomed:  # the snapshots that they waited for may have ended
+            engine.files.remove(())
 
     def release(self) -> None:
         if self.held:
