@@ -296,6 +296,9 @@ class Base(RuleBasedStateMachine):
         assert found == wanted, _difference(found, wanted)
         assert len(self.store) == len(expected.items) + len(POOLS) + len(expected.files)
         assert {file.id for file in self.store.items(File)} == set(expected.files)
+        for ident, data in expected.files.items():
+            with self.store.getItemByID(ident).open() as source:
+                assert source.read() == data
 
     @rule()
     def look(self) -> None:
@@ -304,9 +307,6 @@ class Base(RuleBasedStateMachine):
         if not self.broken:
             passing = [item.number for item in self.store.items(Passing)]
             assert set(passing) == now.passing
-        for ident, data in now.files.items():
-            with self.store.getItemByID(ident).open() as source:
-                assert source.read() == data
 
     @rule(name=st.sampled_from(POOLS))
     def look_at_a_pool(self, name: str) -> None:

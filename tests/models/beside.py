@@ -62,6 +62,22 @@ class Beside(Base):
             self.seen = None
             self.in_thread(self.snapshot.__exit__, None, None, None)
 
+    @precondition(lambda self: self.worlds.now.files and not self.spills)
+    @rule()
+    @outside
+    def delete_a_file_that_is_seen(self) -> None:
+        """Its bytes stay for the snapshot, and go after it."""
+        if not self.worlds.committed.files:
+            return
+        if self.seen is None:
+            self.begin_a_snapshot()
+        ident = min(self.worlds.committed.files)
+        self.begin()
+        self.store.delete(self.store.getItemByID(ident))
+        self.worlds.do(lambda world: world.files.pop(ident))
+        self.commit()
+        self.look_beside(end=True)
+
     @reachable
     @rule(delete=st.booleans())
     def write_beside(self, delete: bool) -> None:

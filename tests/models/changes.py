@@ -170,6 +170,8 @@ class Changes(Base):
             number, item = self.removed.pop()
             if item.store is not None or number in self.worlds.now.items:
                 continue
+            if {"friend", "more"} & vars(item).keys():
+                continue  # what it leads to would be added with it
             if not isinstance(item, Entry) or any(
                 number in _targets(each) for each in self.worlds.now.items.values()
             ):
@@ -219,5 +221,6 @@ class Changes(Base):
 
 def _targets(attributes: dict[str, Any]) -> set[int]:
     """The numbers of the items that an item refers to."""
-    values = [attributes.get("friend"), *(attributes.get("more") or ())]
+    more = attributes.get("more")
+    values = [attributes.get("friend"), *(more if isinstance(more, list) else ())]
     return {value[1] for value in values if isinstance(value, tuple) and value[0] == "item"}
