@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.torture.board import NOTHING, OPERATIONS, PLACES, THREADS, Board, Place, is_alive
+from tests.torture.board import (
+    CLOSE,
+    EXIT,
+    NOTHING,
+    OPERATIONS,
+    PLACES,
+    THREADS,
+    Board,
+    Place,
+    is_alive,
+)
 from tests.torture.figures import Figures
 from tests.torture.points import ENDS
 from tests.torture.server import Serving
@@ -240,6 +250,8 @@ class Arena:
                 self.disarm()
         elif kind:
             self.figures.kills[("owner, " if owned else "") + kind] += 1
+        elif code == -signal.SIGINT and place.lines[0].operation in (CLOSE, EXIT):
+            self.figures.ends["interrupted while its interpreter ended"] += 1
         elif code:
             time.sleep(_SAID_IN)
             self.look_for_failures()

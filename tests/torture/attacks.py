@@ -60,7 +60,7 @@ class Attacks:
     def _attack(self) -> None:
         attacks = {
             self._at_point: 60, self._owner: 12, self._client: 10, self._order: 10,
-            self._interrupt: 3, self._stop: 3, self._drill: 1,
+            self._interrupt: 6, self._stop: 3, self._drill: 1,
         }  # fmt: skip
         attack = self._dice.choices(list(attacks), list(attacks.values()))[0]
         attack()
