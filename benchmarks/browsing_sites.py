@@ -78,6 +78,7 @@ class Site(ABC):
 
     def get(self, path: str) -> bytes:
         """All of the answer for a path, over a connection that is kept."""
+        kept = self._connection is not None
         if self._connection is None:
             self._connection = HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
             self._connection.connect()
@@ -89,6 +90,8 @@ class Site(ABC):
         except OSError:
             self._connection.close()
             self._connection = None
+            if kept:  # a server closes what was idle for long
+                return self.get(path)
             raise
         assert answer.status == 200, f"{self.name}: {path}: {answer.status} {body[:500]!r}"
         return body
