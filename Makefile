@@ -16,7 +16,7 @@ demo: .venv/ready  ## import the sample mail, contacts and events, and show them
 	@$(python) -m examples.pim demo $(if $(filter 0,$(BROWSE)),,--browse)
 
 test: lint  ## check the code with ruff and mypy, then run the tests
-	@scripts/browser
+	@scripts/tools
 	@echo "pytest"
 	@$(python) -m pytest --quiet --numprocesses=$(JOBS) --dist=worksteal
 
@@ -42,7 +42,7 @@ mutations: .venv/ready  ## take out what promises stand on, part by part: a test
 	@$(python) -m tests.mutations
 
 screenshots: .venv/ready  ## take the pictures in doc/screenshots
-	@scripts/browser
+	@scripts/tools
 	@$(python) -m tests.web.screenshots
 
 EVERY   ?= 1

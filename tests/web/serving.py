@@ -44,7 +44,7 @@ def why_no_chromium() -> str:
     except ImportError as error:
         return f"{error.name} is not installed"
     assert playwright.sync_api
-    return "" if _found() else f"none of {', '.join(NAMES)} is installed: run scripts/browser"
+    return "" if _found() else f"none of {', '.join(NAMES)} is installed: run scripts/tools"
 
 
 @contextmanager
