@@ -280,7 +280,6 @@ from atop import Store
 random = Random(int(sys.argv[2]))
 with Store(sys.argv[1], durable=False, timeout=30) as store:
     accounts = store.pool("accounts")
-    print("at work", flush=True)
     moved = 0
     while moved < 5000:
         with store.transaction():
@@ -290,6 +289,8 @@ with Store(sys.argv[1], durable=False, timeout=30) as store:
             with store.newFile(f"receipt {moved}") as file:
                 file.write(b"7")
         moved += 1
+        if moved == 1:
+            print("at work", flush=True)
 """
 
 

@@ -123,7 +123,7 @@ def test_the_readme_session_prints_what_it_says(tmp_path: Path) -> None:
 
 def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    (targets,) = re.findall(r"^\.PHONY: (help .*)$", makefile, re.M)
+    targets = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.M)).replace(".venv/ready", "")
     listed = re.findall(r"^make ([\w-]+)", run("make", "--no-print-directory"), re.M)
     assert sorted(listed) == sorted(targets.split())
     assert {"demo", "test", "bench", "lint", "clean", "help"} <= set(listed)
