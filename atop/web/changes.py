@@ -6,7 +6,6 @@ change is refused when the item is another one by now.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from atop.keytext import TYPES, parse, type_of
 from atop.pool import Pool
 from atop.records import decode_header, encode_record
 from atop.store import Store
+from atop.web.moment import mark_of
 from atop.web.refusals import Refused
 
-GONE = "gone"
 _CHUNK = 1 << 20
 _MISSING: Any = object()
 LONGEST = 100_000
@@ -212,11 +211,6 @@ class Changes:
         transaction.overlay.put(ITEMS, ident.to_bytes(8, "big"), bare, existed=False)
         for pool in pools:
             self._store.getItemByID(pool).addItem(self._item(ident))
-
-
-def mark_of(record: bytes | None) -> str:
-    """What tells one version of an item from another."""
-    return GONE if record is None else hashlib.sha256(record).hexdigest()
 
 
 def editable(value: Any) -> str:

@@ -186,7 +186,7 @@ class Moment:
             state, problem = self._load(record[at:]), kind.broken
         except (NotLoadable, DamagedStore) as error:
             state, problem = {}, str(error)
-        mark = hashlib.sha256(record).hexdigest() if marked else ""
+        mark = mark_of(record) if marked else ""
         return Seen(ident, kind, version, len(record), state, entries, problem, mark)
 
     def kind(self, number: int) -> Kind:
@@ -270,6 +270,11 @@ class Moments:
             if self._kept.get(moment.serial) is moment:
                 del self._kept[moment.serial]
         moment.close()
+
+
+def mark_of(record: bytes | None) -> str:
+    """What tells one version of an item, or that there is none, from another."""
+    return "gone" if record is None else hashlib.sha256(record).hexdigest()
 
 
 _UNKNOWN = Kind("", None, "its record cannot be read")
