@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from atop.engine.filefolder import FileFolder
-from atop.errors import ProtocolError
+from atop.errors import ProtocolError, TransactionLost
+
+_OWNERS = 5  # so many killed one after the other are more than bad luck
 
 
 class Namer(Protocol):
@@ -33,13 +35,16 @@ class LocalFiles(FileFolder):
         self._namer = namer
 
     def create(self) -> tuple[int, Path]:
-        name = self._namer.new_file()
-        if name is None:
-            return super().create()
-        if name != os.path.basename(name):
-            raise ProtocolError(f"the owner of {self.folder.parent} calls a new file {name!r}")
-        path = self.folder / name
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW), path
+        for _ in range(_OWNERS):
+            name = self._namer.new_file()
+            if name is None:
+                return super().create()
+            if name != os.path.basename(name):
+                raise ProtocolError(f"the owner of {self.folder.parent} calls a new file {name!r}")
+            path = self.folder / name
+            with suppress(FileNotFoundError):  # that owner was killed, and the next one has swept
+                return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW), path
+        raise TransactionLost(f"{path}, a new file, was removed again: begin the transaction anew")
 
     def discard(self, path: Path, name: str = "") -> None:
         with suppress(PermissionError):  # its owner may remove it, and does
