@@ -6,19 +6,23 @@ is changed but what the pickle itself has made; no more is made than its own len
 
 Nearly all records are attributes with plain values: these are recognised by a regular expression,
 which takes less time than loading them. The others are walked through (:mod:`atop.walk`).
+
+A value that is recalled from the memo may double how many there seem to be to one who prints them.
+So recognised are short pickles where few are, and others where none is that has values in it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from atop.walk import walk
 
 _SHORT = 1600  # bytes, too few for values nested too deeply
 _MOST_CONTAINERS = 400
-_MOST_TUPLES = 10  # each may double how many values there seem to be
+_MOST_SHARING = 9  # tuples and recalled values: 2**9 * 1600 is less than what is walked through
 
 
 def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], None]:
@@ -28,37 +32,55 @@ def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], None]:
     """
 
     def check(pickled: bytes) -> None:
-        if len(pickled) < _SHORT and plain(pickled):
+        size = len(pickled)
+        in_one_frame = pickled[3:11] == (size - 11).to_bytes(8, "little", signed=True)
+        if in_one_frame and size < _SHORT and plain(pickled):
             return
-        if not _is_plain(pickled):
+        if not (_is_whole(pickled) and _is_plain(pickled)):
             walk(pickled, find)
 
     plain = _PLAIN.fullmatch
     return check
 
 
+def _is_whole(pickled: bytes) -> bool:
+    """Whether its frame, if it has one, is all the rest: so none ends within an opcode."""
+    return pickled[2:3] != b"\x95" or int.from_bytes(pickled[3:11], "little") == len(pickled) - 11
+
+
 def _is_plain(pickled: bytes) -> bool:
     """Whether it is plain values, with strings of any length among them."""
-    match = _PLAIN.match(pickled)
-    assert match is not None
-    at, parts = match.end(), [match[0]]
-    while pickled[at : at + 1] in (b"X", b"B"):
-        at += 5 + int.from_bytes(pickled[at + 1 : at + 5], "little")
-        if pickled[at : at + 1] != b"\x94":
-            return False
-        match = _PLAIN.match(pickled, at + 1)
+    at, parts, ended = 0, [], False
+    while not ended:
+        match = _PLAIN.match(pickled, at)
         assert match is not None
-        at = match.end()
+        if at and match[0][:1] == b"\x80":
+            return False
         parts.append(match[0])
+        at, ended = match.end(), bool(match[1])
+        if not ended and pickled[at : at + 1] in (b"X", b"B"):
+            at += 5 + int.from_bytes(pickled[at + 1 : at + 5], "little")
+            if pickled[at : at + 1] != b"\x94":
+                return False
+            parts.append(b"C\0\x94")  # one more in the memo
+            at += 1
+        elif not match[0]:
+            return False
     return at == len(pickled) and _is_shallow(b"".join(parts))
 
 
 def _is_shallow(opcodes: bytes) -> bool:
-    count = opcodes.count
-    return (
-        sum(map(count, (b"\x85\x94", b"\x86\x94", b"\x87\x94"))) <= _MOST_TUPLES
-        and sum(map(count, (b"]\x94", b"}\x94", b"\x8f\x94"))) <= _MOST_CONTAINERS
-    )
+    """Whether the values are nested as far as printing them can take, and no container twice."""
+    shared = map(opcodes.count, (b"h", b"\x85\x94", b"\x86\x94", b"\x87\x94"))
+    if len(opcodes) < _SHORT and sum(shared) <= _MOST_SHARING:
+        return True
+    containers: list[bytes] = []
+    for recalled, made in _memo().findall(opcodes):
+        if not recalled:
+            containers.append(made)
+        elif recalled[0] >= len(containers) or containers[recalled[0]]:
+            return False
+    return len(containers) - containers.count(b"") <= _MOST_CONTAINERS
 
 
 def _with_length(code: bytes, end: int = 256) -> bytes:
@@ -97,13 +119,12 @@ _CALL = _one_of(
     _INT + rb"{3}\x87\x94R\x94",
     rb"\)\x81\x94}\x94(?:\x8c\x03int\x94|h.)" + _LONG + b"sb",
 )
-_ONE = _one_of(_SHORT_TEXT, rb"[N\x88\x89]", _INT, rb"h.", rb"G.{8}")
+_ONE = _one_of(_SHORT_TEXT, rb"[N\x88\x89]", _INT, rb"G.{8}")
 _FREE = _one_of(
     _TEXT,
     rb"[N\x88\x89)]",
     rb"[eu\x90]\(?",
     _one_of(b"h.", _CLASS) + _CALL,
-    rb"h.",
     rb"[\]\x8f]\x94(?:\(|" + _ONE + rb"a)?",
     rb"}\x94(?:\(|" + _ONE + _ONE + rb"s)?",
     _INT + b"(?:" + _INT + rb"\x86\x94Q)?",
@@ -111,9 +132,29 @@ _FREE = _one_of(
     _LONG,
     _BYTES,
 )
-_TUPLE = rb"[\x85-\x87]\x94"
+_SHARING = _one_of(
+    rb"[\x85-\x87]\x94",
+    rb"h.",
+    rb"[\]\x8f]\x94h.a",
+    rb"}\x94(?:h." + _ONE + b"|" + _ONE + rb"h.)s",
+)
 _PLAIN = re.compile(
     rb"(?:\x80[\4\5](?:\x95.{8})?)?"
-    + b"(?:%s++(?:%s)?|%s){0,%d}+" % (_FREE, _TUPLE, _TUPLE, _MOST_TUPLES) + rb"\.?",
+    + b"(?:%s++(?:%s)?|%s){0,%d}+" % (_FREE, _SHARING, _SHARING, _MOST_SHARING)
+    + rb"(\.)?",
     re.DOTALL,
 )
+
+
+@cache
+def _memo() -> re.Pattern[bytes]:
+    """Each value that goes into the memo, if it has others in it, or that is recalled from it.
+
+    A call's arguments count as none: they are as few as the class takes.
+    """
+    skipped = _one_of(
+        rb"[^h\x94\]}\x8f\x85-\x87\x8c\x8aCKMJG\x80\x95]",
+        _with_length(rb"\x8c"), _with_length(b"C", 32), b"K.", b"M..", b"J.{4}", b"G.{8}",
+        _LONG, rb"\x80.", rb"\x95.{8}", rb"[\x85-\x87](?=\x94R)",
+    )  # fmt: skip
+    return re.compile(skipped + rb"*+(?:h(.)|([\]}\x8f\x85-\x87])?\x94)", re.DOTALL)

@@ -27,19 +27,25 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it; what JSON lacks becomes a string."""
+def plain(value: Any, above: frozenset[int] = frozenset()) -> Any:
+    """A value as JSON has it; what JSON lacks becomes a string, and so does what is in itself.
+
+    `above` are the ids of the values that it is in.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else shown(key): plain(each)
-                for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, set | frozenset):
-        return sorted((plain(each) for each in value), key=repr)
     if isinstance(value, date | time):
         return value.isoformat()
-    return shown(value)
+    if not isinstance(value, dict | list | tuple | set | frozenset):
+        return shown(value)
+    if id(value) in above:
+        return "{...}" if isinstance(value, dict) else "[...]"
+    above |= {id(value)}
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else shown(key): plain(each, above)
+                for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each, above) for each in value]
+    return sorted((plain(each, above) for each in value), key=repr)

@@ -11,29 +11,9 @@ from typing import Any, NoReturn
 
 from atop.calls import GROWING, STATEFUL, is_standard, may_be_called
 from atop.errors import DamagedStore
-
-DEEPEST = 400
-_HEAVIEST = 10**6
+from atop.weight import DEEPEST, HEAVIEST, Value, is_shown_within
 
 Find = Callable[[str, str], Any]
-
-
-class Value:
-    """What would be on the stack.
-
-    Kinds are ``i`` int, ``v`` another constant, ``s`` str, ``b`` bytes, ``a`` bytearray, ``l``
-    list, ``d`` dict, ``e`` set, ``f`` frozenset, ``t`` tuple, ``c`` class, ``o`` an object made by
-    one, ``p`` an item. `held` are the elements of a tuple, the class of an object or where in the
-    pickle a string is. `weight` is how many values one meets who forgets what he has seen.
-    """
-
-    __slots__ = ("depth", "held", "kind", "weight")
-
-    def __init__(self, kind: str, held: Any = None, depth: int = 0, weight: int = 1) -> None:
-        self.kind = kind
-        self.held = held
-        self.depth = depth
-        self.weight = weight
 
 
 def walk(pickled: bytes, find: Find) -> None:
@@ -63,7 +43,7 @@ _SIZED = {
     b"\x8e": ("b", 8), b"\x96": ("a", 8), b"\x8a": ("i", 1), b"\x8b": ("i", 4),
 }  # fmt: skip
 _EMPTY = {b"]": "l", b"}": "d", b"\x8f": "e", b")": "t"}
-_SKIPPED = {b"\x80": 1, b"\x95": 8}
+_SKIPPED = {b"\x80": 1}
 _TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
 _RECALLS = {b"h": 1, b"j": 4}
 
@@ -77,16 +57,22 @@ class _Walk:
         self._stack: list[Value] = []
         self._below: list[list[Value]] = []
         self._memo: list[Value] = []
-        self._heaviest = max(_HEAVIEST, 8 * len(pickled))
+        self._heaviest = max(HEAVIEST, 8 * len(pickled))
+        self._late = False
+        self._frame_end = 0
 
     def run(self) -> None:
         """To the end."""
         data, steps, at = self._data, _STEPS, 0
         while data[at] != _STOP:
-            step, argument = steps[data[at]]
-            at = step(self, at + 1, argument)
+            begin, (step, argument) = at, steps[data[at]]
+            at = step(self, begin + 1, argument)
+            if begin < self._frame_end < at:
+                refuse("an opcode across the end of a frame")  # where an unpickler goes astray
         if at + 1 != len(data) or self._below or len(self._stack) != 1:
             refuse("something behind its end")
+        if self._late and not is_shown_within(self._stack[0], self._heaviest):
+            refuse("values within values that never end")
 
     def unknown(self, at: int, code: int) -> int:
         refuse(f"the opcode {code:#04x}")
@@ -106,11 +92,19 @@ class _Walk:
         return end
 
     def empty(self, at: int, kind: str) -> int:
-        self._stack.append(Value(kind, []))
+        self._stack.append(Value(kind, [], []))
         return at
 
     def skip(self, at: int, size: int) -> int:
         return at + size
+
+    def frame(self, at: int, size: int) -> int:
+        begin = at + size
+        end = begin + int.from_bytes(self._data[at:begin], "little")
+        if at <= self._frame_end or end > len(self._data):
+            refuse("a frame that is none")
+        self._frame_end = end
+        return begin
 
     def mark(self, at: int, _: None) -> int:
         self._below.append(self._stack)
@@ -122,7 +116,9 @@ class _Walk:
         return at
 
     def recall(self, at: int, size: int) -> int:
-        self._stack.append(self._memo[int.from_bytes(self._data[at : at + size], "little")])
+        value = self._memo[int.from_bytes(self._data[at : at + size], "little")]
+        value.recalled = True
+        self._stack.append(value)
         return at + size
 
     def drop(self, at: int, _: None) -> int:
@@ -149,7 +145,7 @@ class _Walk:
         own = target.kind == "o" and target.held in GROWING[kind]
         if target.kind != kind and not own and not _trusted(target):
             refuse("a change to what it has not made")
-        target.depth = max(target.depth, self._depth(held))
+        self._grow(target, held)
         return at
 
     def find(self, at: int, _: None) -> int:
@@ -182,7 +178,7 @@ class _Walk:
         own = target.kind == "o" and target.held in STATEFUL and state.kind == "d"
         if not own and not _trusted(target):
             refuse("a change to what it has not made")
-        target.depth = max(target.depth, self._depth([state]))
+        self._grow(target, [state])
         return at
 
     def item(self, at: int, _: None) -> int:
@@ -204,16 +200,23 @@ class _Walk:
         return marked
 
     def _make(self, kind: str, parts: list[Value], held: Any = None) -> None:
-        weight = 1 + sum([each.weight for each in parts])
-        if weight > self._heaviest:
-            refuse("values within values that never end")
-        self._stack.append(Value(kind, held or parts, self._depth(parts), weight))
+        value = Value(kind, held or parts, parts)
+        self._weigh(value, parts)
+        self._stack.append(value)
 
-    def _depth(self, parts: list[Value]) -> int:
-        depth = 1 + max([each.depth for each in parts], default=0)
-        if depth > DEEPEST:
+    def _grow(self, target: Value, parts: list[Value]) -> None:
+        """What has been recalled may be in others already, which get heavier, too."""
+        target.parts += parts
+        self._weigh(target, parts)
+        self._late = self._late or target.recalled
+
+    def _weigh(self, value: Value, parts: list[Value]) -> None:
+        value.weight += sum([each.weight for each in parts])
+        if value.weight > self._heaviest:
+            refuse("values within values that never end")
+        value.depth = max(value.depth, 1 + max([each.depth for each in parts], default=0))
+        if value.depth > DEEPEST:
             refuse(f"values nested deeper than {DEEPEST}")
-        return depth
 
     def _text(self, value: Value) -> str:
         begin, end = value.held
@@ -234,6 +237,7 @@ for _step, _codes in (
     (_Walk.sized, _SIZED),
     (_Walk.empty, _EMPTY),
     (_Walk.skip, _SKIPPED),
+    (_Walk.frame, {b"\x95": 8}),
     (_Walk.small_tuple, _TUPLES),
     (_Walk.recall, _RECALLS),
     (_Walk.marked, {b"t": "t", b"\x91": "f"}),

@@ -41,7 +41,7 @@ LAYERS = [
     {"engine.daemon"},
     {"keys", "keytext", "values"},
     {"item"},
-    {"calls"},
+    {"calls", "weight"},
     {"walk"},
     {"opcodes"},
     {"plain", "records", "watch"},

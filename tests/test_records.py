@@ -26,7 +26,7 @@ import pytest
 
 from atop import Item, Store
 from atop.engine.base import Range
-from atop.errors import NotLoadable, NotStorable
+from atop.errors import DamagedStore, NotLoadable, NotStorable
 from atop.records import Allowed, loader
 from tests.conftest import elsewhere, stored
 
@@ -86,6 +86,55 @@ def test_a_dotted_name_leads_nowhere(module: str, name: str) -> None:
     pickled = b"\x80\x04}\x8c\x01x" + names + b"\x93s."
     with pytest.raises(NotLoadable, match=r"may not be loaded"):
         load(pickled)
+
+
+def framed(size: int, opcodes: bytes) -> bytes:
+    return b"\x80\x05\x95" + size.to_bytes(8, "little") + opcodes
+
+
+class Grown(Item):
+    """An item that a record must not reach."""
+
+    by: bytes | None = None
+
+    def extend(self, values: Any) -> None:
+        Grown.by = bytes(values)
+
+    def append(self, value: Any) -> None:
+        Grown.by = bytes([value])
+
+
+@pytest.mark.parametrize("size", [*range(48), 2**32, 2**63])
+def test_a_frame_hides_no_opcodes(size: int) -> None:
+    """An unpickler drops the rest of a frame where an opcode crosses its end, and reads on."""
+    hidden = b"}\x8c\x01aK\x01K\x01\x86QK\x07as."
+    opcodes = b"}\x8c\x14" + b"A" * 20 + b"X" + len(hidden).to_bytes(4, "little") + hidden + b"s."
+    try:
+        state = loader(Allowed(), lambda _: Grown())(framed(size, opcodes))
+    except DamagedStore:
+        state = {}
+    assert Grown.by is None
+    assert "a" not in state
+
+
+@pytest.mark.parametrize("size", [*range(60), 2**32, 2**63])
+def test_plain_values_in_a_frame_of_any_size_are_loaded_or_refused(size: int) -> None:
+    plain = {"name": "Bob", "n": 1000, "born": datetime.date(1970, 1, 2)}
+    opcodes = pickle.dumps(plain, 5)[11:]
+    if size == len(opcodes):
+        assert load(framed(size, opcodes)) == plain
+        return
+    try:
+        assert load(framed(size, opcodes)) == plain
+    except DamagedStore:
+        return
+
+
+def test_a_record_of_many_frames_is_loaded() -> None:
+    long = {str(number): number for number in range(50_000)} | {"body": "x" * 70_000, "z": [1, 1j]}
+    pickled = pickle.dumps(long, 5)
+    assert pickled.count(b"\x95") > 5
+    assert load(pickled) == long
 
 
 def test_allow_allows_exactly_what_it_names(open_store: Callable[..., Store]) -> None:

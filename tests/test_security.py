@@ -6,11 +6,14 @@ Each threat of doc/security.rst has its test here, or is named there with the fi
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atop import File, Item, Store
 from atop.cli.app import cli
@@ -23,6 +26,7 @@ from atop.errors import (
     NotStorable,
     StorePermission,
 )
+from atop.plain import plain, shown
 from atop.records import Allowed, decode_header, dump_state, loader
 from tests.conftest import run_child, stored
 from tests.test_verify import change
@@ -78,6 +82,15 @@ def doubled(first: int) -> bytes:
     return b")\x94" + b"".join(b"0" + known(n) * 2 + b"\x86\x94" for n in range(first, first + 99))
 
 
+def shared(
+    begin: bytes, end: bytes, between: bytes = b"", beside: bytes = b"", first: int = 3
+) -> bytes:
+    """Containers in a list: each holds the one before it twice; the `first` has that number."""
+    each = [begin + b"h%c" % number + between + b"h%c" % number + end
+            for number in range(first, first + 60)]
+    return b"]\x94(" + beside + b"]\x94" + b"".join(each) + b"e"
+
+
 ITEM = b"K\x01K\x01\x86\x94Q"
 
 EXHAUSTING = {
@@ -102,6 +115,14 @@ EXHAUSTING = {
     "tuples that double": doubled(2),
     "tuples that double as a key": b"}\x94" + doubled(3) + b"Ns",
     "lists in lists": b"]\x94(" * 10**5 + b"e" * 10**5,
+    "lists that double": shared(b"]\x94(", b"e"),
+    "lists that double beside a long string": shared(
+        b"]\x94(", b"e", beside=b"X\0\x10\0\0" + b"x" * 4096 + b"\x94", first=4),
+    "dicts that double": shared(b"}\x94(K\x01", b"u", b"K\x02"),
+    "deques that double": named("collections", "deque") + b"0" + shared(
+        b"h\x04)R\x94(", b"e", first=6),
+    "lists that are filled when others have them": b"]\x94" + b"".join(
+        b"h%c(]\x94h%ce0" % (number, number + 1) for number in range(2, 60)),
 }  # fmt: skip
 
 _LIMITED = """
@@ -128,6 +149,76 @@ def test_no_record_takes_more_memory_or_stack_than_its_length_allows() -> None:
     assert [line.split(" | ")[0] for line in told] == list(EXHAUSTING), "one of them has killed it"
     for line in told:
         assert " | 0 a record" in line, line
+
+
+def doubling(times: int) -> list[Any]:
+    """A list with the same list twice, and so on."""
+    value: list[Any] = [1]
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+def acquainted(count: int) -> list[Any]:
+    """Lists of which each holds all others."""
+    lists: list[Any] = [[] for _ in range(count)]
+    for each in lists:
+        each.extend(other for other in lists if other is not each)
+    return lists
+
+
+@pytest.mark.parametrize("value", [doubling(20), acquainted(12), (doubling(15),) * 64])
+def test_what_takes_for_ever_to_print_is_not_stored(tmp_path: Path, value: Any) -> None:
+    with Store(tmp_path / "s.atop", durable=False) as store:
+        with pytest.raises(NotStorable, match="never end"), store.transaction():
+            store.add(Item(x=value))
+        assert len(store) == 0
+
+
+def test_what_is_shared_or_within_itself_is_stored_and_printed(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {"within": []}
+    tree["within"] += [{"above": tree, "n": n} for n in range(500)]
+    same = ["home"] * 300
+    with Store(tmp_path / "s.atop", durable=False) as store:
+        with store.transaction():
+            item = store.add(Item(tree=tree, twice=doubling(15), same=[same] * 100,
+                                  graph=acquainted(6), rows=[(n, "a") for n in range(500)]))
+        told = stored(item)
+    assert told["same"][0] is told["same"][99]
+    assert told["tree"]["within"][499]["above"] is told["tree"]
+    assert plain(told["tree"]["within"][:1])[0]["above"]["within"][0] == "{...}"
+    assert shown(told["graph"][0]).count("[...]") > 100
+    assert len(shown(told["twice"])) > 2**15
+
+
+class Graph:
+    """Lists that hold each other as somebody says, and what their pickle is."""
+
+    def __init__(self, edges: list[tuple[int, int]]) -> None:
+        lists: list[list[Any]] = [[number] for number in range(12)]
+        for one, other in edges:
+            lists[one].append(lists[other])
+        self.pickled = pickle.dumps({"x": lists[0]}, 5)
+
+
+def printed(value: Any, above: tuple[int, ...], left: int) -> int:
+    """How many of `left` values may still be printed after this one."""
+    if left > 0 and isinstance(value, list) and id(value) not in above:
+        for each in value:
+            left = printed(each, (*above, id(value)), left)
+    return left - 1
+
+
+@settings(max_examples=60, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=30))
+def test_lists_that_hold_each_other_are_printed_or_refused(edges: list[tuple[int, int]]) -> None:
+    pickled = Graph(edges).pickled
+    try:
+        value = load(pickled)
+    except DamagedStore:
+        assert printed(pickle.loads(pickled)["x"], (), 10**5) <= 0
+    else:
+        assert printed(value["x"], (), 10**6) > 0
 
 
 @pytest.mark.parametrize("value", [
