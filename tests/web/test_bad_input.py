@@ -35,7 +35,7 @@ def odd_values() -> dict[str, dict[str, Any]]:
     for _ in range(300):
         deep = {"x": deep}
     doubled: list[Any] = []
-    for _ in range(100):
+    for _ in range(16):
         doubled = [doubled, doubled]
     return {
         "half characters": {"text": HALF, "more": [HALF, {HALF: HALF}]},
