@@ -20,7 +20,8 @@ from atop.index import Index
 from atop.item import Item
 from atop.pool import Pool
 from atop.query import Query
-from atop.store import Store, transacted
+from atop.running import transacted
+from atop.store import Store
 from atop.transaction import Transaction
 
 __all__ = [

@@ -53,7 +53,9 @@ class File(Item):
         pending = self._pending()
         if pending:
             return self._files().open_new(pending.path)
-        return self._files().open(cast(int, self.id), self.size, self.sha256)
+        bond = self._atop
+        seen_at = None if bond is None else bond.session.seen_at
+        return self._files().open(cast(int, self.id), self.size, self.sha256, seen_at)
 
     @property
     def path(self) -> Path:

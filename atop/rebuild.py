@@ -6,36 +6,24 @@ made whole again is made such that a program which asks for it by ``store.pool``
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
+from atop.census import FILE, POOL, Census, FoundPool, bytes_of
 from atop.classes import PREFIX as CLASSES
 from atop.engine.base import CATALOG, INDEX, ITEMS, Commit, State, Turn, next_state
 from atop.engine.progress import Progress
-from atop.errors import DamagedStore
 from atop.index import compact
-from atop.keys import decode, encode
+from atop.keys import encode
 from atop.pool import pool_row
 from atop.records import decode_header, encode_record
-from atop.remains import Found, Remains, entries_of, split
+from atop.remains import Remains, entries_of, split
 from atop.report import Loss
 from atop.savedfiles import SavedFiles
-from atop.unclassed import Peeked, States
 
 _BATCH = 1000
-_POOL, _FILE = "atop.pool:Pool", "atop.files:File"
 _NONE = encode(None)
-
-
-class _Pool(NamedTuple):
-    """A pool: its record's header and state; the state of a lost one is made up."""
-
-    number: int
-    version: int
-    state: dict[str, Any]
-    whole: bool
 
 
 class Rebuild:
@@ -43,8 +31,8 @@ class Rebuild:
 
     `classes` are names of classes by number, which count more than those found; with `doubtful`,
     what stands on damaged pages is taken where there is nothing else. `serial` is of a commit that
-    is known to have been. ``losses`` and ``notes`` tell
-    what the new store lacks, the counts what it has.
+    is known to have been. ``losses`` and ``notes`` tell what the new store lacks, the counts what
+    it has.
     """
 
     def __init__(
@@ -58,30 +46,21 @@ class Rebuild:
     ) -> None:
         self._remains = remains
         self._files = files
-        self._doubtful = doubtful
         self._serial = serial
-        self._states = States()
-        self._sources: dict[int, Found | bytes] = {}
-        self._classes: dict[int, str] = {**remains.classes, **(classes or {})}
-        self._used: set[int] = set()
-        self._pools: dict[int, _Pool] = {}
-        self._file_items: set[int] = set()
-        self._members: Counter[int] = Counter()
-        self._stand: Counter[tuple[int, int]] = Counter()
-        self._repeat: set[tuple[int, int]] = set()
+        self._found = Census(remains, files.idents, classes, doubtful)
         self._dropped: set[tuple[int, int]] = set()
         self._by_id: dict[int, bytes] = {}
         self._unique: set[tuple[int, int]] = set()
         self._taken: dict[bytes, int] = {}
         self._made: dict[int, bytes] = {}
-        self.losses: list[Loss] = []
+        self.losses = self._found.losses
         self.notes: list[str] = []
         self.items = self.entries = self.files = 0
 
     @property
     def pools(self) -> int:
         """How many pools there are."""
-        return len(self._pools)
+        return len(self._found.pools)
 
     @property
     def planned(self) -> int:
@@ -91,32 +70,21 @@ class Rebuild:
     @property
     def kept(self) -> set[int]:
         """The ids of the items that there will be."""
-        return {*self._sources, *self._made}
+        return {*self._found.sources, *self._made}
 
     def plan(self, progress: Progress) -> None:
         """Look at every record, and find out what the new store is to have."""
-        wanted = {*self._remains.items, *self._remains.mentioned}
-        if self._doubtful:
-            wanted |= self._remains.doubtful.keys()
-        failed = {}
-        for done, ident in enumerate(sorted(wanted)):
-            problem = self._look_at(ident)
-            if problem is not None:
-                failed[ident] = problem
-            if not done % _BATCH:
-                progress("records", done, len(wanted))
-        self._look_back(failed)
-        progress("records", len(wanted), len(wanted))
-        self._found_files(failed)
+        self._found.take(progress)
+        self._found_files()
         self._settle_names()
-        for ident in {*self._members, *self._pools}:
+        for ident in {*self._found.members, *self._found.pools}:
             self._settle_pool(ident)
         self._name_classes()
 
     def write(self, turn: Turn, progress: Progress) -> None:
         """Write all of it in the `turn` on an empty store."""
         batch: dict[str, list[tuple[bytes, bytes | None, bool]]] = {ITEMS: [], INDEX: []}
-        for done, ident in enumerate(sorted({*self._sources, *self._made})):
+        for done, ident in enumerate(sorted({*self._found.sources, *self._made})):
             record = self._record(ident)
             if record is None:
                 continue
@@ -129,98 +97,22 @@ class Rebuild:
             if len(batch[ITEMS]) == _BATCH:
                 turn.spill({name: sorted(rows) for name, rows in batch.items()})
                 batch = {ITEMS: [], INDEX: []}
-                progress("items", done, len(self._sources))
+                progress("items", done, len(self._found.sources))
         catalog = sorted(self._catalog())
         changes = {name: sorted(rows) for name, rows in batch.items() if rows}
         changes[CATALOG] = [(key, value, False) for key, value in catalog]
         turn.apply(Commit(self._state(len(catalog)), changes, "salvaged"), durable=True)
-        progress("items", len(self._sources), len(self._sources))
-
-    # What there is
-
-    def _look_back(self, failed: Mapping[int, str]) -> None:
-        """Take older versions of items that are lost, or tell that there is none."""
-        self._remains.look_back(set(failed))
-        for ident, problem in failed.items():
-            older = ident in self._remains.older and self._look_at(ident) is None
-            if not older and ident not in self._files.idents:
-                told = f": {problem}" if problem else ""
-                self._lose("item", ident, f"item {ident}{self._known_of(ident)} is lost{told}")
-
-    def _look_at(self, ident: int) -> str | None:
-        """Take the best version that there is of an item; if there is none, what is wrong."""
-        problem = ""
-        for kind, source in self._candidates(ident):
-            try:
-                record = _bytes(source)
-                entries = entries_of(record)
-                number, version, at = decode_header(record)
-                peeked = self._states.peek(record[at:])
-            except DamagedStore as error:
-                problem = str(error).partition(": run ")[0]
-                continue
-            self._sources[ident] = source
-            self._note(ident, number, version, peeked, entries)
-            if kind:
-                self._lose(kind, ident, self._told(ident, kind))
-            return None
-        return problem
-
-    def _candidates(self, ident: int) -> Iterator[tuple[str, Found | bytes]]:
-        if ident in self._remains.items:
-            yield "", self._remains.items[ident]
-        if self._doubtful and ident in self._remains.doubtful:
-            yield "doubtful", self._remains.doubtful[ident]
-        if ident in self._remains.older:
-            yield "older", self._remains.older[ident][1]
-
-    def _told(self, ident: int, kind: str) -> str:
-        if kind == "older":
-            serial = self._remains.older[ident][0]
-            return f"item {ident} is as it was before commit {serial}: what changed since is lost"
-        return f"item {ident} stood on a damaged page: look whether it is right"
-
-    def _known_of(self, ident: int) -> str:
-        """What the index says of an item that is lost."""
-        try:
-            pool, _, key = split(self._remains.mentioned.get(ident, b""))
-            value = decode(key, 0)[0]
-        except Exception:
-            return " (a record of it stands on a damaged page)" if (
-                ident in self._remains.doubtful) else ""
-        name = next((name for name, each in self._remains.pools.items() if each == pool), pool)
-        return f", which is in pool {name!r} with the key {value!r},"
-
-    def _note(
-        self, ident: int, number: int, version: int, peeked: Peeked, entries: frozenset[bytes]
-    ) -> None:
-        state = peeked.state
-        self._used.add(number)
-        self._used.update(other for _, other in peeked.references)
-        if isinstance(state.get("_definitions"), tuple) and isinstance(state.get("_last"), int):
-            self._pools[ident] = _Pool(number, version, state, peeked.whole)
-            self._classes.setdefault(number, _POOL)
-        elif self._is_file(ident, number, state):
-            self._file_items.add(ident)
-            self._classes.setdefault(number, _FILE)
-        places = [split(entry)[:2] for entry in entries]
-        self._stand.update(set(places))
-        self._repeat.update(place for place in places if places.count(place) > 1)
-        self._members.update({pool for pool, _ in places})
-
-    def _is_file(self, ident: int, number: int, state: dict[str, Any]) -> bool:
-        like = isinstance(state.get("size"), int) and isinstance(state.get("sha256"), str)
-        return like and (self._classes.get(number) == _FILE or ident in self._files.idents)
+        progress("items", len(self._found.sources), len(self._found.sources))
 
     # What is to be
 
-    def _found_files(self, failed: Mapping[int, str]) -> None:
+    def _found_files(self) -> None:
         """Bytes of files whose items are lost become files again, without their names."""
-        for ident in sorted(self._files.idents - self._sources.keys()):
-            if ident in failed:
+        for ident in sorted(self._files.idents - self._found.sources.keys()):
+            if ident in self._found.failed:
                 state = {"name": f"salvaged {ident}", **self._files.measure(ident)}
-                self._made[ident] = self._made_record(_FILE, state)
-                self._file_items.add(ident)
+                self._made[ident] = self._made_record(FILE, state)
+                self._found.file_items.add(ident)
                 self._lose("name", ident, f"the name of file {ident} is lost, its bytes are saved "
                                           f"as {state['name']!r}")
             else:
@@ -228,19 +120,19 @@ class Rebuild:
 
     def _settle_names(self) -> None:
         """A name leads to one pool: the one to which it led, or else the last one made."""
-        named = self._remains.pools
+        named, found = self._remains.pools, self._found
         for name, ident in named.items():
-            if ident not in self._pools and (self._members[ident] or ident not in self._sources):
+            if ident not in found.pools and (found.members[ident] or ident not in found.sources):
                 self._lose("pool", ident, f"what pool {name!r} was sorted by is lost; it has its "
                            "items, and gets its indexes when a program opens it with them")
                 self._made_up(ident, name)
-        for ident in set(self._members) - self._pools.keys():
+        for ident in set(found.members) - found.pools.keys():
             self._lose("pool", ident, f"pool {ident} is lost with its name and its indexes; its "
                                       "items are in a pool without a name")
             self._made_up(ident, None)
         taken: set[str | None] = set()
-        for ident in sorted(self._pools, key=lambda each: (each in named.values(), each))[::-1]:
-            state = self._pools[ident].state
+        for ident in sorted(found.pools, key=lambda each: (each in named.values(), each))[::-1]:
+            state = found.pools[ident].state
             called = state.get("_name")
             if called is None or called not in taken:
                 taken.add(called)
@@ -251,29 +143,30 @@ class Rebuild:
 
     def _made_up(self, ident: int, name: str | None) -> None:
         state = {"_name": name, "_definitions": (), "_last": 0}
-        self._pools[ident] = _Pool(self._number_of(_POOL), 1, state, True)
+        self._found.pools[ident] = FoundPool(self._number_of(POOL), 1, state, True)
         self._made[ident] = b""
-        self._sources.pop(ident, None)
+        self._found.sources.pop(ident, None)
 
     def _settle_pool(self, ident: int) -> None:
         """Keep the indexes that have an entry for each item; make sure that there is one."""
-        pool = self._pools[ident]
+        pool = self._found.pools[ident]
         kept = []
-        members = self._members[ident]
+        members = self._found.members[ident]
         for definition in pool.state["_definitions"]:
             number, name, _, unique, multiple = definition
             place = ident, number
-            if multiple or (self._stand[place] == members and place not in self._repeat):
+            standing = self._found.stand[place]
+            if multiple or (standing == members and place not in self._found.repeat):
                 kept.append(definition)
                 if unique:
                     self._unique.add(place)
             else:
-                lacking = members - self._stand[place]
+                lacking = members - standing
                 self._lose("index", ident, f"index {name!r} of {self._called(ident)} was left out: "
                            f"{lacking:,} of its items have no entry; it is made when a program "
                            "opens the pool with it")
         known = {number for number, *_ in kept}
-        stood = {number for each, number in self._stand if each == ident}
+        stood = {number for each, number in self._found.stand if each == ident}
         self._dropped.update((ident, number) for number in stood - known)
         if all(multiple for *_, multiple in kept):
             last = max([pool.state["_last"], *stood]) + 1
@@ -282,38 +175,38 @@ class Rebuild:
             self._by_id[ident] = compact(ident) + compact(last)
         if tuple(kept) != pool.state["_definitions"] or self._made.get(ident) == b"":
             pool.state["_definitions"] = tuple(kept)
-            own = self._sources.get(ident)
-            entries = frozenset[bytes]() if own is None else entries_of(_bytes(own))
-            pickled = self._states.dump(pool.state)
+            own = self._found.sources.get(ident)
+            entries = frozenset[bytes]() if own is None else entries_of(bytes_of(own))
+            pickled = self._found.states.dump(pool.state)
             self._made[ident] = encode_record(pool.number, pool.version, pickled, sorted(entries))
 
     def _called(self, ident: int) -> str:
-        name = self._pools[ident].state.get("_name")
+        name = self._found.pools[ident].state.get("_name")
         return f"pool {ident}" if name is None else f"pool {name!r}"
 
     def _name_classes(self) -> None:
-        for number in sorted(self._used - self._classes.keys()):
-            self._classes[number] = f"lost:Class{number}"
+        for number in sorted(self._found.used - self._found.classes.keys()):
+            self._found.classes[number] = f"lost:Class{number}"
             self._lose("class", number, f"the name of class {number} is lost: its items keep their "
                        f"bytes; salvage again with its name, --class {number}=module:Class")
 
     def _number_of(self, name: str) -> int:
         """The number of a class, which it gets if it has none."""
-        for number, each in self._classes.items():
+        for number, each in self._found.classes.items():
             if each == name:
                 return number
-        number = max([0, *self._classes, *self._used]) + 1
-        self._classes[number] = name
+        number = max([0, *self._found.classes, *self._found.used]) + 1
+        self._found.classes[number] = name
         return number
 
     def _made_record(self, name: str, state: dict[str, Any]) -> bytes:
-        return encode_record(self._number_of(name), 1, self._states.dump(state), ())
+        return encode_record(self._number_of(name), 1, self._found.states.dump(state), ())
 
     # What is written
 
     def _record(self, ident: int) -> bytes | None:
-        record = self._made.get(ident) or _bytes(self._sources[ident])
-        if ident in self._file_items:
+        record = self._made.get(ident) or bytes_of(self._found.sources[ident])
+        if ident in self._found.file_items:
             kept = self._with_bytes(ident, record)
             if kept is None:
                 return None
@@ -355,7 +248,7 @@ class Rebuild:
     def _with_bytes(self, ident: int, record: bytes) -> bytes | None:
         """The record of a file, with what is true of the bytes that were saved."""
         number, version, at = decode_header(record)
-        peeked = self._states.peek(record[at:])
+        peeked = self._found.states.peek(record[at:])
         state = peeked.state
         measured, problem = self._files.save(ident, state["size"], state["sha256"])
         if not problem:
@@ -366,13 +259,13 @@ class Rebuild:
             return None
         self.files += 1
         self._lose("file", ident, f"file {ident}, {state.get('name')!r}: {problem}")
-        pickled = self._states.dump({**state, **measured})
+        pickled = self._found.states.dump({**state, **measured})
         return encode_record(number, version, pickled, sorted(entries_of(record)))
 
     def _catalog(self) -> Iterator[tuple[bytes, bytes]]:
-        for number, name in self._classes.items():
+        for number, name in self._found.classes.items():
             yield CLASSES + number.to_bytes(4, "big"), name.encode()
-        for ident, pool in self._pools.items():
+        for ident, pool in self._found.pools.items():
             called = pool.state.get("_name")
             if called is not None:
                 yield pool_row(called), ident.to_bytes(8, "big")
@@ -390,5 +283,3 @@ class Rebuild:
         self.losses.append(Loss(kind, ident, what))
 
 
-def _bytes(source: Found | bytes) -> bytes:
-    return source if isinstance(source, bytes) else source.record()

@@ -17,7 +17,7 @@ from pathlib import Path
 from atop.engine.base import CATALOG, INDEX, ITEMS
 from atop.engine.failures import translated
 from atop.engine.folder import Folder
-from atop.engine.keyring import FILE as KEY
+from atop.engine.keyfile import FILE as KEY
 from atop.engine.keyring import Keyring, Secret, unlock
 from atop.engine.log import sync_folder
 from atop.engine.owner import Owner
@@ -148,7 +148,7 @@ class _Repair:
         """Refuse to go on where anything would be lost that is still there."""
         lost = [loss.what for loss in saved.losses if loss.kind != "file"]
         if not saved.current:
-            lost.append("the store was not closed in order, and its logs cannot be used")
+            lost.append("the store was not closed in order, and not all of its logs can be used")
         if saved.expected is None:
             if {ITEMS, INDEX, CATALOG} & wreck.damaged.keys():
                 lost.append("how many items there were is not known")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 from dataclasses import dataclass
 
 KEPT = 1000
 RESTORE = "restore a backup with `atopdb restore`"
+CHECK_DISK = (
+    "copy the folder to another disk first, check this one, and go on with the copy; what cannot "
+    f"be copied is lost: {RESTORE}, or save the rest with `atopdb salvage`"
+)
+_UNREADABLE = os.strerror(errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,9 @@ class Findings:
         self.more_notes = 0
 
     def damaged(self, damage: str, affects: str, remedy: str = RESTORE) -> None:
-        """Add a problem."""
+        """Add a problem; where a disk fails, nothing is to be written to it any more."""
+        if _UNREADABLE in damage:
+            remedy = CHECK_DISK
         if len(self.problems) < KEPT:
             self.problems.append(Problem(damage, affects, remedy))
         else:

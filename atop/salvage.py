@@ -11,12 +11,13 @@ from pathlib import Path
 from atop.engine.backup import new_folder
 from atop.engine.failures import translated
 from atop.engine.folder import Folder
-from atop.engine.keyring import FILE as KEY
+from atop.engine.keyfile import FILE as KEY
 from atop.engine.keyring import Keyring, Secret, unlock
 from atop.engine.owner import Owner
 from atop.engine.pagecode import page_code
 from atop.engine.progress import Progress, silent
 from atop.engine.published import FILE as SERIAL
+from atop.engine.setaside import SetAside
 from atop.engine.wreck import Wreck
 from atop.errors import NotAStore, StoreError
 from atop.rebuild import Rebuild
@@ -91,7 +92,15 @@ def _save(
             files.sync()
         finally:
             folder.close()
+        wreck.notes += [f"not looked into: {note}" for note in _set_aside(source)]
         return outcome(wreck, remains, rebuild, closed)
+
+
+def _set_aside(source: Path) -> list[str]:
+    """What recovery has dropped before, which nothing reads."""
+    with suppress(NotAStore, OSError):
+        return SetAside(source).notes()
+    return []
 
 
 def outcome(wreck: Wreck, remains: Remains, rebuild: Rebuild, closed: bool) -> Salvaged:

@@ -62,6 +62,13 @@ class Session(Objects):
             return self.transaction.overlay
         return self._present if self.snapshot is None else self.snapshot
 
+    @property
+    def seen_at(self) -> int | None:
+        """The serial of the snapshot that this thread sees; ``None`` if that is the present."""
+        if self.transaction is not None:
+            return self.transaction.seen_at
+        return None if self.snapshot is None else self.snapshot.serial
+
     def flushed(self) -> View:
         """The tables as this thread sees them now."""
         if self.transaction is not None:

@@ -2,68 +2,53 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import random
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from atop import care
 from atop.care import Compacted, Stats
 from atop.classes import ClassTable
-from atop.engine.address import parse
-from atop.engine.base import Engine, Range, Turn
+from atop.engine.base import Engine, Range
 from atop.engine.filefolder import FileFolder
 from atop.engine.folder import Folder
 from atop.engine.keeping import Keeper
-from atop.engine.keyring import Keyring, Secret
-from atop.engine.link import Link, open_address, open_link
-from atop.engine.memory import MemoryEngine
-from atop.engine.optimism import Optimist
+from atop.engine.keyring import Keyring, Password, Secret
+from atop.engine.link import Link
 from atop.engine.progress import Progress
 from atop.errors import (
-    Conflict,
     IndexMismatch,
     NoSuchItem,
     NotStorable,
     OtherStore,
     ReadOnlyStore,
     StoreClosed,
-    TransactionError,
-    TransactionLost,
     ValueRefused,
 )
 from atop.files import File, Writer
 from atop.index import Index
 from atop.item import Item, class_of, is_ghost
 from atop.objects import number
+from atop.opening import Credentials, locate, open_ground
 from atop.pool import POOLS, Pool, pool_row
 from atop.records import Allowed, dump_state
-from atop.report import Report
+from atop.running import begin, running, transact
 from atop.session import Session
 from atop.transaction import Transaction
 from atop.values import IMMUTABLE, unguarded
-from atop.verify import verify
 
 if TYPE_CHECKING:
-    from atop.engine.remotelink import RemoteLink
+    from atop.report import Report
 
 P = ParamSpec("P")
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE_BYTES = 64 << 20
 TIMEOUT = 10.0
-_TRIES = 6
-_OPTIMISTIC_TRIES = 3
-_PAUSE = 0.001
-_RETRIED = (TransactionLost, Conflict)
 _MISSING: Any = object()
 
 
@@ -115,9 +100,9 @@ class Store:
     ) -> None:
         secret = None if key is None else Secret(key)
         del key
-        address = parse(path) if isinstance(path, str) else None
+        token = Password(token or "")
+        address, self.path = locate(path)
         self.url = None if address is None else str(address)
-        self.path = None if path is None or address is not None else Path(path).absolute()
         self._closed = False
         self.readOnly = readOnly
         self.durable = durable
@@ -126,40 +111,16 @@ class Store:
         self.allowed = Allowed((*allow, Index))
         self.classes = ClassTable()
         self._sessions = threading.local()
-        self.engine: Engine
-        self.files: FileFolder
-        self._link: Link | RemoteLink | None = None
-        if address is not None:
-            if secret is not None:
-                raise ValueRefused(f"leave out key= for {address}: its server has the store's key")
-            self._link = open_address(
-                address, token, ca, cert, certKey, insecure, read_only=readOnly, timeout=timeout
-            )
-            self.engine, self.files = self._link, self._link.files
-        elif token or ca or cert or certKey or insecure:
-            raise ValueRefused(
-                "token=, ca=, cert=, certKey= and insecure= are for a store's address"
-            )
-        elif self.path is None and secret is not None:
-            raise ValueRefused("a store in memory has no key: leave out key=, or name a folder")
-        elif self.path is None:
-            self.files = FileFolder(None)
-            self.engine = MemoryEngine(self.files)
-        else:
-            self._link = open_link(
-                self.path,
-                read_only=readOnly,
-                cache_bytes=cacheSize,
-                timeout=timeout,
-                secret=secret,
-            )
-            self.engine, self.files = self._link, self._link.files
+        ground = open_ground(
+            address, self.path, secret, Credentials(token, ca, cert, certKey, insecure),
+            read_only=readOnly, cache_bytes=cacheSize, timeout=timeout,
+        )
+        self.engine, self.files, self._link = ground.engine, ground.files, ground.link
         self._shut = weakref.finalize(self, _shut, self.engine, self.files)
 
     # Transactions
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """A context in which changes are made: committed at its end, rolled back on an exception.
 
         Within another transaction it is a savepoint: rolled back by itself, and committed with
@@ -167,54 +128,11 @@ class Store:
 
         :raises StoreBusy: when another writer has not ended within the store's `timeout`.
         """
-        with self._running(self.optimistic) as transaction:
-            yield transaction
-
-    @contextmanager
-    def _running(self, optimistic: bool) -> Iterator[Transaction]:
-        """A transaction that ends with the context, between which steps Ctrl-C may come."""
-        session = self.session()
-        outer = session.transaction
-        try:
-            with self._begin(optimistic) as transaction:
-                yield transaction
-        except BaseException as error:
-            while session.transaction is not None and session.transaction is not outer:
-                session.transaction.abort()
-            if not isinstance(error, Exception):
-                session.distrust()
-            raise
+        return running(self, optimistic=self.optimistic)
 
     def begin(self) -> Transaction:
         """The same by hand: call ``commit()`` or ``abort()`` on what this returns."""
-        return self._begin(self.optimistic)
-
-    def _begin(self, optimistic: bool) -> Transaction:
-        session = self.session()
-        self.check_writable()
-        outer = session.transaction
-        if outer is not None:
-            session.transaction = Transaction(session, outer.turn, outer)
-            return session.transaction
-        if session.snapshot is not None:
-            raise TransactionError(
-                "a transaction cannot begin inside a snapshot, whose items may be out of date: "
-                "end the snapshot first"
-            )
-        session.check_outside()
-        turn: Turn = (
-            Optimist(self.engine, self.timeout) if optimistic else self.engine.writer(self.timeout)
-        )
-        try:
-            transaction = session.transaction = Transaction(session, turn)
-            session.catch_up(turn.state.serial)
-            if transaction.reads is not None:
-                session.watch_reads(transaction.reads)
-        except BaseException:
-            session.transaction = None
-            turn.release()
-            raise
-        return transaction
+        return begin(self, optimistic=self.optimistic)
 
     def transact(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `call` returns, called in a transaction.
@@ -223,17 +141,7 @@ class Store:
         so it should change nothing but the store. After some conflicts it takes the turn first, so
         that it gets through.
         """
-        if self.session().transaction is not None:
-            with self.transaction():
-                return call(*args, **kwargs)
-        for failed in range(_TRIES - 1):
-            try:
-                with self._running(self.optimistic and failed < _OPTIMISTIC_TRIES):
-                    return call(*args, **kwargs)
-            except _RETRIED:
-                time.sleep(random.random() * _PAUSE * 2**failed)
-        with self._running(optimistic=False):
-            return call(*args, **kwargs)
+        return transact(self, call, *args, **kwargs)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -379,6 +287,8 @@ class Store:
         :raises SnapshotTooOld: when too much was committed meanwhile.
         :raises TransactionError: inside a transaction.
         """
+        from atop.verify import verify  # which no other call needs
+
         return verify(self, progress)
 
     def checkpoint(self) -> None:
@@ -549,19 +459,6 @@ def _shut(engine: Engine, files: FileFolder) -> None:
     """Close what a store has open; called by close(), or when the store is dropped, or at exit."""
     engine.close()
     files.close()
-
-
-def transacted(method: F) -> F:
-    """Make a method of anything with a ``.store`` run in a transaction of it."""
-
-    @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        store: Store | None = self.store
-        if store is None:
-            raise ValueRefused(f"{self!r} is in no store: add it to one first", self)
-        return store.transact(method, self, *args, **kwargs)
-
-    return cast(F, call)
 
 
 def _add_indexes(pool: Pool, indexes: Iterable[Index | str]) -> None:

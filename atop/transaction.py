@@ -241,6 +241,11 @@ class Transaction:
         record = self.overlay.get(ITEMS, key)
         return frozenset() if record is None else decode_entries(record)
 
+    @property
+    def seen_at(self) -> int | None:
+        """The serial of the snapshot that it reads; ``None`` if nobody else can commit."""
+        return None if self._optimist is None else self._optimist.snapshot.serial
+
     def count_items(self) -> int:
         """How many items the store has now."""
         if self.reads is not None:

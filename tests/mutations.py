@@ -76,6 +76,14 @@ PARTS = {
         _FILES, "        if adopted:\n            sync_folder(self.folder)", "        if adopted:\n"
         "            pass", ["tests/test_powercuts.py"],
     ),
+    "locks of snapshots": Part(
+        "atop/engine/published.py", "                    share(file.fileno(), held)\n", "",
+        ["tests/engine/test_published.py", "tests/sharing/test_clients.py"],
+    ),
+    "age of snapshots": Part(
+        _FILES, "(oldest is not None and oldest < serial)", "oldest is not None",
+        ["tests/test_snapshots.py"],
+    ),
     "sync of the bytes of files": Part(
         "atop/files.py", "            os.fsync(self._descriptor)\n", "",
         ["tests/test_powercuts.py"],

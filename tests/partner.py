@@ -22,9 +22,9 @@ import trustme
 from atop import Store
 from atop.engine.admission import Admission
 from atop.engine.base import ITEMS, Commit, Difference, Range, next_state
-from atop.engine.client import Limits
 from atop.engine.daemon import FolderSite
 from atop.engine.doors import Doors
+from atop.engine.limits import Limits
 from atop.engine.tokens import line_for
 from atop.errors import AtopError, TransactionLost
 

@@ -19,7 +19,7 @@ import pytest
 
 from atop import Item, Store
 from atop.care import recode, restore
-from atop.engine import keyring
+from atop.engine import keyfile, keyring
 from atop.engine.keyring import Keyring
 from atop.errors import (
     AtopError,
@@ -375,8 +375,8 @@ def dying_at(step: int) -> None:
             found = getattr(os, name)
             return dying(found) if name in ("open", "write", "fsync", "close") else found
 
-    vars(keyring)["os"] = Steps()
-    vars(keyring)["sync_folder"] = dying(vars(keyring)["sync_folder"])
+    vars(keyfile)["os"] = Steps()
+    vars(keyfile)["sync_folder"] = dying(vars(keyfile)["sync_folder"])
     Path.rename = dying(Path.rename)  # type: ignore[method-assign]
     Path.unlink = dying(Path.unlink)  # type: ignore[method-assign]
 

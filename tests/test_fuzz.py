@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import SEEDS, TARGETS
 
 CASES = Path(__file__).parent / "fuzz" / "cases"
-EXAMPLES = {"records": 250, "dumps": 150, "keys": 200, "frames": 150, "lines": 80, "arguments": 30}
+EXAMPLES = {
+    "records": 250, "dumps": 150, "keys": 200, "frames": 150, "lines": 80, "arguments": 30,
+    "serve": 12, "browse": 8, "shell": 20, "key": 10, "encrypt": 10, "salvage": 8,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -9,20 +9,21 @@ ATOP = Path(__file__).resolve().parent.parent / "atop"
 LAYERS = [
     {"errors"},
     {"numeric", "temporal"},
-    {"engine.base", "engine.ids", "engine.progress"},
+    {"engine.base", "engine.ids", "engine.progress", "engine.seekable"},
     {"engine.messages"},
     {"engine.wire"},
     {"engine.trust"},
     {"engine.checksum", "engine.turn", "engine.log", "engine.failures", "engine.history",
-     "engine.pagecipher", "engine.pages", "engine.recovering"},
+     "engine.pagecipher", "engine.pages", "engine.rangelocks", "engine.recovering"},
     {"engine.address", "engine.certificate", "engine.channel", "engine.systemd", "engine.tokens"},
     {"engine.answers", "engine.connection", "engine.reads", "engine.tls"},
     {"engine.pagecode"},
     {"engine.leaves"},
     {"engine.logtail", "engine.mending", "engine.setaside"},
     {"engine.differences", "engine.environment", "engine.owner", "engine.published",
-     "engine.sealed"},
-    {"engine.firstlook", "engine.keyring"},
+     "engine.sealed", "engine.unsynced"},
+    {"engine.firstlook", "engine.keyfile"},
+    {"engine.keyring"},
     {"engine.filefolder"},
     {"engine.localfiles", "engine.overlay", "engine.remotefiles"},
     {"engine.memory", "engine.optimism", "engine.present", "engine.tables", "engine.uploads"},
@@ -33,10 +34,17 @@ LAYERS = [
     {"engine.backup", "engine.compaction"},
     {"engine.recoding"},
     {"engine.keeping"},
-    {"engine.lasting", "engine.remote", "engine.service", "engine.tunnel"},
+    {"engine.host", "engine.lasting", "engine.remotekeeper", "engine.remotereads", "engine.sending",
+     "engine.tunnel"},
+    {"engine.remoteturn"},
+    {"engine.remote"},
+    {"engine.servedreads", "engine.servedturns"},
+    {"engine.servedwrites"},
+    {"engine.limits", "engine.pipe", "engine.service", "engine.workload"},
     {"engine.client", "engine.remotelink"},
     {"engine.admission", "engine.server", "engine.upstream"},
     {"engine.doors", "engine.serving"},
+    {"engine.joined", "engine.owned"},
     {"engine.link"},
     {"engine.daemon"},
     {"keys", "keytext", "values"},
@@ -53,15 +61,17 @@ LAYERS = [
     {"pool"},
     {"report", "indexcheck", "itemcheck", "verify", "care"},
     {"remains", "savedfiles", "unclassed"},
+    {"census"},
     {"rebuild"},
     {"salvage"},
     {"repair"},
+    {"opening", "running"},
     {"store"},
 ]
 
 
 def imports(path: Path) -> set[str]:
-    """The modules of Atop's that a module imports when it is run."""
+    """The modules of Atop's in Python that a module imports when it is run."""
     tree = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
@@ -72,7 +82,10 @@ def imports(path: Path) -> set[str]:
         for node in found
         for alias in node.names
     }
-    return {name.removeprefix("atop.") for name in names if name.startswith("atop.")}
+    return {
+        name.removeprefix("atop.")
+        for name in names if name.startswith("atop.") and not name.endswith("._native")
+    }
 
 
 def test_each_module_has_its_layer() -> None:

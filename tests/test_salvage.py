@@ -110,6 +110,31 @@ def test_a_bit_that_flipped_does_not_keep_the_log_from_being_used(old: Path, new
         assert not people.queryIndex("email", key="5@example.org").ids(), "it was deleted"
 
 
+def test_commits_behind_a_damaged_place_in_the_log_are_told_not_just_left_out(
+    old: Path, new: Path
+) -> None:
+    write_on_and_die(old)
+    log = max((old / "environment").glob("log.*"))
+    data = bytearray(log.read_bytes())
+    place = data.index(b"changed 4")
+    data[place - 30 : place + 30] = os.urandom(60)
+    log.write_bytes(data)
+    harmed = digests(old)
+    saved = salvage(old, new)
+    assert not saved.complete
+    assert any(str(log) in note and "are not saved" in note for note in saved.notes)
+    assert digests(old) == harmed
+
+
+def test_what_was_set_aside_before_is_named(old: Path, new: Path) -> None:
+    aside = old / "set-aside" / "2026-11-21T10-00-00"
+    aside.mkdir(parents=True)
+    (aside / "note").write_text("the log was damaged")
+    saved = salvage(old, new)
+    assert saved.complete, "it is no part of the store"
+    assert f"not looked into: the log was damaged: see {aside}" in saved.notes
+
+
 def test_logs_that_are_lost_in_a_crash_are_told(old: Path, new: Path) -> None:
     write_on_and_die(old)
     gone("environment/log.*")(old)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atop import File, Item, Store
+from atop.care import restore
 from atop.cli.app import cli
 from atop.engine.base import ITEMS
 from atop.errors import (
@@ -28,6 +30,7 @@ from atop.errors import (
 )
 from atop.plain import plain, shown
 from atop.records import Allowed, decode_header, dump_state, loader
+from atop.salvage import salvage
 from tests.conftest import run_child, stored
 from tests.test_verify import change
 
@@ -355,6 +358,62 @@ def test_a_link_in_the_folder_is_refused_and_never_written(
 def contents(path: Path) -> dict[str, bytes]:
     files = path.rglob("*") if path.is_dir() else [path]
     return {str(each): each.read_bytes() for each in files if each.is_file()}
+
+
+@pytest.mark.parametrize("name", [
+    "owner", "serial", "wanted", "FORMAT.new", "environment/items", "environment/log.0000000001",
+    "environment/log.0000000002",
+])  # fmt: skip
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_file_that_has_another_name_elsewhere_is_never_written(
+    path: Path, tmp_path: Path, name: str, reading: bool
+) -> None:
+    target = tmp_path / "target"
+    if (path / name).exists():
+        (path / name).rename(target)
+    else:
+        target.write_bytes(b"keep me")
+    before = target.read_bytes()
+    (path / name).hardlink_to(target)
+    with pytest.raises(NotAStore, match=rf"{name} is a hard link.*cp -R"):
+        Store(path, readOnly=reading)
+    assert target.read_bytes() == before
+
+
+def test_a_snapshot_of_hard_links_is_copied_and_then_opened(path: Path, tmp_path: Path) -> None:
+    """As ``cp -al`` makes it, and tools for backups do among their own copies."""
+    snapshot, copy = tmp_path / "snapshot", tmp_path / "copy"
+    shutil.copytree(path, snapshot, copy_function=os.link)
+    before = contents(snapshot)
+    for each in (path, snapshot):
+        with pytest.raises(NotAStore, match="hard link"):
+            Store(each)
+    shutil.copytree(snapshot, copy)
+    with Store(copy) as store:
+        with store.transaction():
+            store.add(Item(n=1))
+        assert store.verify().ok
+    restore(snapshot, tmp_path / "restored")
+    salvage(snapshot, tmp_path / "salvaged")
+    for name in ("restored", "salvaged"):
+        with Store(tmp_path / name) as store:
+            (file,) = store.items(File)
+            with file.open() as opened:
+                assert opened.read() == b"bytes"
+    assert contents(snapshot) == before
+
+
+def test_external_files_may_have_other_names(path: Path, tmp_path: Path) -> None:
+    """They are written once: who replaces equal files by links does no harm."""
+    for each in ("files/1", "FORMAT"):
+        (tmp_path / each.replace("/", "-")).hardlink_to(path / each)
+    with Store(path) as store:
+        (file,) = store.items(File)
+        assert file.path.stat().st_nlink == 2
+        with store.transaction():
+            store.delete(file)
+        assert len(store) == 0
+    assert (tmp_path / "files-1").read_bytes() == b"bytes"
 
 
 def test_a_link_in_place_of_a_file_is_not_read(path: Path, tmp_path: Path) -> None:

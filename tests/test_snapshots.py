@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from atop import Item, Store
 from atop.engine import history
 from atop.errors import NoTransaction, SnapshotTooOld, TransactionError
 from tests.conftest import elsewhere
+from tests.sharing.serving import until
 
 
 class Note(Item):
@@ -145,6 +149,77 @@ def test_a_deleted_file_can_be_read_in_a_snapshot(store: Store) -> None:
         path = source.name
     assert store.engine.state
     assert not Path(path).exists(), "the bytes go when nobody may read them any more"
+
+
+class Reader:
+    """A thread that begins and ends snapshots, and reads a file in them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._moment: Any = None
+        self._thread = ThreadPoolExecutor(1)
+
+    def begin(self) -> None:
+        self._moment = self._store.snapshot()
+        self._thread.submit(self._moment.__enter__).result()
+
+    def end(self) -> None:
+        self._thread.submit(self._moment.__exit__, None, None, None).result()
+
+    def read(self, number: Any) -> Any:
+        return self._thread.submit(self._read, number).result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def _read(self, number: int) -> Any:
+        with self._store.getItemByID(number).open() as source:
+            return source.read()
+
+
+def test_deleted_files_go_though_there_is_always_a_snapshot(store: Store) -> None:
+    with store.transaction():
+        numbers = []
+        for n in range(6):
+            with store.newFile(f"{n}.txt") as file:
+                file.write(b"%d" % n)
+            numbers.append(file.id)
+
+    def files(count: int) -> bool:
+        return store.keeper.figures()["files"] == count
+
+    def delete(number: Any) -> None:
+        store.delete(store.getItemByID(number))
+
+    with closing(Reader(store)) as older, closing(Reader(store)) as newer:
+        older.begin()
+        for left, number in reversed(list(enumerate(numbers))):
+            in_transaction(store, partial(delete, number))
+            newer.begin()
+            in_transaction(store, lambda: store.add(Note()))
+            assert older.read(number) == b"%d" % left
+            assert files(left + 1), "the older snapshot still sees it"
+            older.end()
+            until(partial(files, left))
+            older, newer = newer, older
+        older.end()
+
+
+def test_a_file_stays_for_the_older_of_two_snapshots_whichever_ends_first(store: Store) -> None:
+    with store.transaction():
+        with store.newFile("a.txt") as file:
+            file.write(b"hello")
+    number = file.id
+    with closing(Reader(store)) as older, closing(Reader(store)) as newer:
+        older.begin()
+        in_transaction(store, lambda: store.add(Note()))
+        newer.begin()
+        in_transaction(store, lambda: store.delete(store.getItemByID(number)))
+        newer.end()
+        in_transaction(store, lambda: store.add(Note()))
+        assert older.read(number) == b"hello"
+        older.end()
+    until(lambda: store.keeper.figures()["files"] == 0)
 
 
 def test_a_long_walk_outside_holds_nothing_up_and_sees_what_comes(store: Store) -> None:

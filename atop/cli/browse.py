@@ -97,13 +97,17 @@ def _outside(url_prefix: str) -> tuple[str, str]:
 
     :raises click.UsageError: when it is neither.
     """
-    parts = urlsplit(url_prefix)
+    refused = click.UsageError(f"--url-prefix is a path such as /data, or an address such as "
+                               f"https://example.org/data, not {clean(url_prefix)!r}")
+    try:
+        parts = urlsplit(url_prefix)
+    except ValueError as error:
+        raise refused from error
     wrong = parts.query or parts.fragment or (parts.scheme not in {"http", "https"}
                                               if parts.netloc else parts.scheme)
     path = parts.path.strip("/")
     if wrong or not re.fullmatch(r"[\w.:/~\[\]-]*", url_prefix, re.ASCII) or ".." in path:
-        raise click.UsageError(f"--url-prefix is a path such as /data, or an address such as "
-                               f"https://example.org/data, not {clean(url_prefix)!r}")
+        raise refused
     return parts.hostname or "", f"/{path}" if path else ""
 
 

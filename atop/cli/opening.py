@@ -11,7 +11,7 @@ import click
 
 from atop.cli.output import clean
 from atop.engine.address import TcpAddress, parse
-from atop.engine.keyring import has_key, takes_bytes
+from atop.engine.keyring import Password, has_key, takes_bytes
 from atop.errors import NotAStore, StoreError
 from atop.store import Store
 
@@ -56,7 +56,7 @@ def credentials() -> dict[str, Any]:
                              if (path := os.environ.get(variable))}
     named = os.environ.get("ATOP_TOKEN_FILE", "")
     token = os.environ.get("ATOP_TOKEN", "") or (_text_in(named, _TOKEN_FILE) if named else "")
-    return found | {"token": token, "insecure": os.environ.get("ATOP_INSECURE") == "1"}
+    return found | {"token": Password(token), "insecure": os.environ.get("ATOP_INSECURE") == "1"}
 
 
 def store_key(folder: Path) -> str | bytes | None:

@@ -76,6 +76,6 @@ def _tell(saved: Salvaged, old: Path, new: Path) -> None:
         click.echo("note: how many items there were is not known")
     if not saved.current:
         click.echo("note: what was committed last may be lost: the store was not closed in order, "
-                   "and its logs cannot be used")
+                   "and not all of its logs can be used")
     if saved.complete:
         click.echo("nothing is lost")

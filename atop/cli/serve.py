@@ -18,10 +18,10 @@ from atop.cli.opening import credentials, store_key
 from atop.cli.output import clean, print_json, print_pairs, print_table
 from atop.engine.address import Address, TcpAddress, UnixAddress, parse
 from atop.engine.admission import Admission
-from atop.engine.client import Limits
 from atop.engine.daemon import Daemon, FolderSite, Site, UpstreamSite
 from atop.engine.doors import Door, Doors
 from atop.engine.keyring import Secret
+from atop.engine.limits import Limits
 from atop.engine.messages import Status, Stop
 from atop.engine.owner import Owner
 from atop.engine.remotelink import Access, Called

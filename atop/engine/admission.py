@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from atop.engine.client import Client, Rights
+from atop.engine.client import Client
+from atop.engine.limits import Rights
 from atop.engine.messages import Hello
 from atop.engine.tls import Certificates
 from atop.engine.tokens import Tokens

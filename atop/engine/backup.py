@@ -23,7 +23,7 @@ from atop.engine.environment import COMMITS, Environment
 from atop.engine.failures import translated
 from atop.engine.firstlook import check_first_pages
 from atop.engine.folder import Folder, check_format
-from atop.engine.keyring import FILE as KEY
+from atop.engine.keyfile import FILE as KEY
 from atop.engine.keyring import Keyring, has_key
 from atop.engine.keyring import check as check_key
 from atop.engine.log import sync_folder

@@ -280,12 +280,16 @@ class Engine(ABC):
         return found
 
     @abstractmethod
-    def begin_snapshot(self) -> int:
-        """The serial now; until `end_snapshot`, no file is removed that was there then."""
+    def begin_snapshot(self, serial: int | None = None) -> int:
+        """The serial now, or `serial`, if that is older.
+
+        Until :meth:`end_snapshot` of what this answers, no file is removed that a later commit has
+        deleted. If `serial` was in no snapshot, files may have been removed that were there then.
+        """
 
     @abstractmethod
-    def end_snapshot(self) -> None:
-        """One snapshot has ended."""
+    def end_snapshot(self, serial: int) -> None:
+        """A snapshot that was begun with that `serial` has ended."""
 
     @abstractmethod
     def state_at(self, serial: int) -> State:

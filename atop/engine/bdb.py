@@ -40,6 +40,7 @@ from atop.engine.ids import Ids, Reserved
 from atop.engine.log import LogSync
 from atop.engine.tables import Tables
 from atop.engine.turn import TurnLock
+from atop.engine.unsynced import mark
 from atop.errors import (
     DamagedStore,
     ReadOnlyStore,
@@ -68,6 +69,7 @@ class BerkeleyEngine(Engine):
         self.tables = Tables(self.path, environment.tables)
         self.spilled = False
         self.announce: Callable[[int], object] = lambda serial: None
+        self.on_disk: Callable[[int], object] = lambda serial: None
         self.on_failure: Callable[[], object] = lambda: None
         self.on_doubt: Callable[[], object] = lambda: None
         self.adopting: set[object] = set()
@@ -79,6 +81,7 @@ class BerkeleyEngine(Engine):
         self.ids = Ids(self._last.next_id)
         self._deleted: deque[tuple[int, Sequence[int]]] = deque()
         self._log: LogSync | None = None
+        self._vouched = (0, 0)
         if not environment.read_only:
             self._log = LogSync(environment.folder, environment.last_log_file)
             environment.checkpoint_in_background(self.fail)
@@ -139,14 +142,14 @@ class BerkeleyEngine(Engine):
         rows = self._read(lambda: self.tables.commits(since, self._last.serial))[1]
         return history.decode_since(since, rows)
 
-    def begin_snapshot(self) -> int:
+    def begin_snapshot(self, serial: int | None = None) -> int:
         with self.latch:
-            serial = self.serial
-            self.files.hold()
-            return serial
+            held = self.serial if serial is None else min(serial, self.serial)
+            self.files.hold(held)
+            return held
 
-    def end_snapshot(self) -> None:
-        self.files.let_go()
+    def end_snapshot(self, serial: int) -> None:
+        self.files.let_go(serial)
 
     def state_at(self, serial: int) -> State:
         last, state = self._last, self._read(self.tables.state_at, serial)[1]
@@ -241,10 +244,18 @@ class BerkeleyEngine(Engine):
             images = self.tables.write(txn, commit.changes)
             known = None if self.spilled else images
             total = self.tables.write_commit(txn, commit, known, self._history_bytes)
+            self._vouch()
             txn.commit(db.DB_TXN_WRITE_NOSYNC)
             self._settle(commit.state, total)
         except TROUBLE as error:
             raise self.fail(error) from error
+
+    def _vouch(self) -> None:
+        """Say in the log how much of it is on disk: after a power cut that tells what is lost."""
+        assert self._log is not None
+        if self._log.synced_end != self._vouched:
+            self._vouched = self._log.synced_end
+            self.environment.handle.log_printf(mark(*self._vouched))
 
     def _clear(self, changes: Changes) -> None:
         """New items may have ids of transactions that were cut off, which have left files."""
@@ -285,6 +296,7 @@ class BerkeleyEngine(Engine):
             self._log.wait(serial)
         except OSError as error:
             raise self._unsynced(error) from error
+        self.on_disk(serial)
         self._remove_files(serial)
 
     def remove_later(self, serial: int, files: Sequence[int]) -> None:
@@ -295,7 +307,8 @@ class BerkeleyEngine(Engine):
     def _remove_files(self, serial: int) -> None:
         while self._deleted and self._deleted[0][0] <= serial:
             with suppress(IndexError):  # another thread was sooner
-                self.files.remove(self._deleted.popleft()[1])
+                deleted, files = self._deleted.popleft()
+                self.files.remove(files, deleted)
 
     def checkpoint(self) -> None:
         """Write to the tables what only the log has, and drop the logs not needed any more."""
@@ -368,8 +381,8 @@ class BerkeleyEngine(Engine):
     def _settle(self, state: State, history_bytes: int) -> None:
         """Nothing is open any more, and this is what the last commit left."""
         assert self._log is not None
-        last_file = self.environment.last_log_file
-        self._log.written(state.serial, last_file)
+        last_file, end = self.environment.log_end
+        self._log.written(state.serial, last_file, end)
         self.environment.written(last_file)
         self._last, self._history_bytes = state, history_bytes
         self.ids.use(state.next_id)
@@ -520,7 +533,7 @@ class BerkeleyTurn:
         finally:
             self.release()
         if engine.files.doomed:  # the snapshots that they waited for may have ended
-            engine.files.remove(())
+            engine.files.remove_freed()
 
     def release(self) -> None:
         if self.held:

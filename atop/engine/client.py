@@ -9,60 +9,35 @@ import asyncio
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import structs
 
 from atop.engine import address, wire
+from atop.engine.host import LATER
+from atop.engine.limits import Rights
 from atop.engine.messages import (
     Answer,
     Committed,
     Hello,
     Leaving,
     Message,
-    ReadFile,
     Request,
     Welcome,
 )
 from atop.engine.owner import command
-from atop.engine.service import LATER, Service
+from atop.engine.pipe import Pipe
+from atop.engine.service import Service
 from atop.engine.tunnel import Tunnel
-from atop.errors import AtopError, ProtocolError, StoreBusy, StoreError
+from atop.engine.workload import Workload
+from atop.errors import AtopError, ProtocolError, StoreError
 
 if TYPE_CHECKING:
     from atop.engine.server import Server
     from atop.engine.tls import Certificates
 
 log = logging.getLogger("atop.server")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one client, or all of them, may take. Times in seconds, sizes in bytes.
-
-    ``strangers`` are connections that have not said who they are; beyond that many the one that
-    has been silent longest is dropped. ``buffered`` is what may wait for one client, or be in work
-    for it: beyond that nothing more is read from it.
-    """
-
-    clients: int = 2000
-    strangers: int = 2000
-    request: int = wire.MAX_REQUEST
-    unanswered: int = 1000
-    greeting: float = 10.0
-    half_message: float = 60.0
-    buffered: int = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """What a client may do, and what it is called in the log."""
-
-    name: str
-    read_only: bool
 
 
 Admit = Callable[[Hello, "Client"], Rights]
@@ -86,26 +61,20 @@ class Client(asyncio.Protocol):
         self.admit = admit
         self._server = server
         self._certificates = certificates
-        self._tunnel: Tunnel | None = None
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._pipe: Pipe = cast(Pipe, None)
+        self._work = Workload(server.limits.unanswered)
         self._received = bytearray()
         self._greeted = False
         self._parting = False
         self._choked = False
-        self._paused = False
-        self._pending: dict[int, tuple[float, int]] = {}
-        self._unnumbered = 0
-        self._in_work = 0
-        self._answered = 0
-        self._busy = 0.0
         self._told = 0
         self._slow: asyncio.TimerHandle | None = None
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(self._server.limits.buffered)
+        transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(self._server.limits.buffered)
         sock = self.socket = transport.get_extra_info("socket")
         self.distant = sock.family != socket.AF_UNIX
         if self.distant:
@@ -115,28 +84,26 @@ class Client(asyncio.Protocol):
             self.peer = address.peer(sock)
             self.where = f"process {self.peer.pid}"
         self.rights = Rights(self.where, read_only=True)
-        if self._certificates is not None:
-            self._tunnel = Tunnel(self._certificates.context, self.where)
+        certificates = self._certificates
+        tunnel = None if certificates is None else Tunnel(certificates.context, self.where)
+        self._pipe = Pipe(transport, tunnel)
         self._expect_within(self._server.limits.greeting)
         self._server.arrived(self)
 
     def data_received(self, data: bytes) -> None:
         if self._parting or self._server.retired:
             return
-        if self._tunnel is not None:
-            try:
-                data = self._tunnel.receive(data)
-            except StoreError as error:
-                log.warning("no TLS with %s", error)
-                self._part()
-                return
-            self._transport.write(self._tunnel.outgoing())
-        self._received += data
+        try:
+            self._received += self._pipe.receive(data)
+        except StoreError as error:
+            log.warning("no TLS with %s", error)
+            self._part()
+            return
         self._take_all()
 
     def pause_writing(self) -> None:
         self._choked = True
-        self._pause()
+        self._pipe.pause()
 
     def resume_writing(self) -> None:
         self._choked = False
@@ -154,14 +121,14 @@ class Client(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """Send it, unless the client has gone."""
-        if not (self._parting or self._transport.is_closing()):
-            self._write(wire.pack(message))
+        if not (self._parting or self._pipe.closing):
+            self._pipe.write(wire.pack(message))
 
     def tell(self, serial: int) -> bool:
         """Tell of a commit, unless the client is still to read what was sent before."""
         if not self.distant or self.service is None or self._told >= serial:
             return True
-        if self._transport.get_write_buffer_size():
+        if self._pipe.buffered:
             return False
         self._told = serial
         self.send(Committed(serial))
@@ -169,15 +136,10 @@ class Client(asyncio.Protocol):
 
     def leave(self, reason: str) -> None:
         """Say good-bye and hang up, when all is sent."""
-        if self._parting:
-            self._transport.close()
-            return
-        self._say_goodbye(reason)
-        if self._tunnel is not None and self._tunnel.open:
-            self._tunnel.close()
-            self._transport.write(self._tunnel.outgoing())
+        if not self._parting:
+            self._say_goodbye(reason)
         self._parting = True
-        self._transport.close()
+        self._pipe.close()
 
     def drop(self, reason: str) -> None:
         """Hang up on a client that may not go on, and has a moment to read why."""
@@ -209,8 +171,8 @@ class Client(asyncio.Protocol):
             "host": hello.host if hello else "",
             "command": hello.command if hello else "",
             "read_only": self.rights.read_only,
-            "answered": self._answered,
-            "mean_us": round(1e6 * self._busy / self._answered) if self._answered else 0,
+            "answered": self._work.answered,
+            "mean_us": self._work.mean_us,
             "turn": bool(self.service and self.service.has_turn),
             "waiting": bool(self.service and self.service.turns),
         }
@@ -218,9 +180,7 @@ class Client(asyncio.Protocol):
     @property
     def subject(self) -> str | None:
         """What its certificate calls it; ``None`` if it has shown none."""
-        if self._tunnel is None or self._tunnel.certificate is None:
-            return None
-        return self._tunnel.subject
+        return self._pipe.subject
 
     # Messages
 
@@ -231,7 +191,7 @@ class Client(asyncio.Protocol):
     @property
     def _full(self) -> bool:
         """Whether it has to wait before more of what it says is read."""
-        return self._choked or self._in_work > self._server.limits.buffered
+        return self._choked or self._work.size > self._server.limits.buffered
 
     def _take_all(self) -> None:
         """Take the messages that have come, one after the other."""
@@ -246,7 +206,7 @@ class Client(asyncio.Protocol):
                 if self._parting:
                     return
                 if self._full:
-                    self._pause()
+                    self._pipe.pause()
                     return
         except ProtocolError as error:
             self.drop(str(error))
@@ -260,7 +220,7 @@ class Client(asyncio.Protocol):
 
     def _greet(self) -> None:
         self._greeted = True
-        self._write(wire.preamble())
+        self._pipe.write(wire.preamble())
         wire.check_preamble(bytes(self._received[: wire.PREAMBLE_BYTES]), self.where)
         del self._received[: wire.PREAMBLE_BYTES]
 
@@ -269,7 +229,7 @@ class Client(asyncio.Protocol):
         if self.service is None:
             self._meet(request)
             return
-        self._begin(request, len(frame))
+        self._work.begin(request, len(frame))
         try:
             serial, body = self.service.handle(request, len(frame))
         except ProtocolError:
@@ -279,21 +239,8 @@ class Client(asyncio.Protocol):
             return
         if body is not LATER:
             self._reply(request.number, serial, body)
-        elif not request.number:
-            self._unnumbered += 1
-
-    def _begin(self, request: Request, size: int) -> None:
-        number, limit = request.number, self._server.limits.unanswered
-        if len(self._pending) + self._unnumbered >= limit:
-            raise ProtocolError(f"more than {limit:,} requests at once")
-        if not number:
-            return
-        if number in self._pending:
-            raise ProtocolError(f"two requests have the number {number}")
-        if type(request) is ReadFile:
-            size += request.size
-        self._pending[number] = time.perf_counter(), size
-        self._in_work += size
+        else:
+            self._work.wait(request.number)
 
     def _reply(self, number: int, serial: int, body: Any) -> None:
         if self._end(number):
@@ -304,26 +251,20 @@ class Client(asyncio.Protocol):
             self.send(wire.failure(number, error))
 
     def _reply_later(self, number: int, serial: int, body: Any) -> None:
-        self._unnumbered -= not number
+        self._work.come(number)
         self._reply(number, serial, body)
         self._resume()
 
     def _fail_later(self, number: int, error: BaseException) -> None:
-        self._unnumbered -= not number
+        self._work.come(number)
         self._failed(number, error)
         self._resume()
 
     def _end(self, number: int) -> bool:
         """A request has come to its end; answers whether anybody waits for that."""
-        self._answered += 1
-        if not number:
+        took = self._work.end(number)
+        if took is None:
             return False
-        began, size = self._pending.pop(number, (0.0, 0))
-        if not began:
-            return False
-        took = time.perf_counter() - began
-        self._in_work -= size
-        self._busy += took
         self._server.answered(took)
         return True
 
@@ -360,18 +301,10 @@ class Client(asyncio.Protocol):
 
     # Bytes
 
-    def _write(self, data: bytes | bytearray) -> None:
-        if self._tunnel is not None:
-            if not self._tunnel.open:
-                return
-            self._tunnel.encrypt(data)
-            data = self._tunnel.outgoing()
-        self._transport.write(data)
-
     def _say_goodbye(self, reason: str) -> None:
         if not self._greeted:
             self._greeted = True
-            self._write(wire.preamble())
+            self._pipe.write(wire.preamble())
         self.send(Leaving(reason))
 
     def _part(self) -> None:
@@ -381,26 +314,15 @@ class Client(asyncio.Protocol):
         self._server.parted(self)
         if self.service is not None:
             self.service.close()
-        if self._transport.is_closing():
-            return
-        if self._tunnel is not None:
-            self._tunnel.close()
-            self._transport.write(self._tunnel.outgoing())
-        if self._paused:
-            self._transport.resume_reading()
-        self._transport.write_eof()
-        self._server.later(_LAST_WORDS, self._transport.abort)
-
-    def _pause(self) -> None:
-        if not (self._paused or self._transport.is_closing()):
-            self._paused = True
-            self._transport.pause_reading()
+        if not self._pipe.closing:
+            self._pipe.say_no_more()
+            self._server.later(_LAST_WORDS, self._pipe.abort)
 
     def _resume(self) -> None:
         """Read on, when there is room again: first what has come already."""
-        if self._paused and not (self._full or self._parting or self._transport.is_closing()):
-            self._paused = False
-            self._transport.resume_reading()
+        if self._full or self._parting or self._pipe.closing:
+            return
+        if self._pipe.resume():
             self._server.soon(lambda: self.data_received(b""))
 
     def _whole(self) -> None:
@@ -423,16 +345,6 @@ def shown(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )[:_SHOWN]
-
-
-def check_room(clients: int, limits: Limits) -> None:
-    """Make sure that there is room for one more client.
-
-    :raises StoreBusy: when there are as many as the limit allows.
-    """
-    if clients >= limits.clients:
-        raise StoreBusy(f"the server has {clients:,} clients already: try again later, or begin it "
-                        "with more --max-clients")
 
 
 def _place(peername: Any) -> str:

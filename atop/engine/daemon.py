@@ -17,11 +17,12 @@ from typing import Any, Protocol
 from atop.engine import server as serving
 from atop.engine import systemd
 from atop.engine.admission import Admission
-from atop.engine.client import Limits
 from atop.engine.doors import Door
 from atop.engine.folder import Folder
 from atop.engine.keyring import Secret
-from atop.engine.link import Owned, find_keyring
+from atop.engine.limits import Limits
+from atop.engine.link import find_keyring
+from atop.engine.owned import Owned
 from atop.engine.owner import Wanted
 from atop.engine.server import Server
 from atop.engine.upstream import Upstream, UpstreamKeeper

@@ -69,7 +69,13 @@ class Environment:
     @property
     def last_log_file(self) -> int:
         """The number of the log file that is being written."""
-        return int(self.handle.log_stat()["cur_file"])
+        return self.log_end[0]
+
+    @property
+    def log_end(self) -> tuple[int, int]:
+        """The number of the log file that is being written, and where in it the log ends."""
+        status = self.handle.log_stat()
+        return int(status["cur_file"]), int(status["cur_offset"])
 
     def checkpoint(self) -> None:
         """Write what the log has and the tables lack, and drop the logs that are not needed."""

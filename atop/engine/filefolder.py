@@ -15,6 +15,7 @@ import stat
 import tempfile
 import threading
 import weakref
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from atop.engine.failures import explain
 from atop.engine.log import sync_folder
 from atop.engine.published import share_with_group
 from atop.engine.sealed import CHUNK, AsIs, Sealer, Unsealed, plain_size
-from atop.errors import DamagedStore, StoreError, StorePermission, TransactionLost
+from atop.errors import DamagedStore, StorePermission, TransactionLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ class FileFolder:
         self._temporary: Temporary | None = None
         self._folder = folder
         self._lock = threading.Lock()
-        self._holds = 0
-        self.held_elsewhere: Callable[[], bool] = lambda: False
-        self._doomed: list[int] = []
+        self._held: Counter[int] = Counter()
+        self.held_elsewhere: Callable[[int], bool] = lambda serial: False
+        self._doomed: OrderedDict[int, int] = OrderedDict()
 
     @property
     def folder(self) -> Path:
@@ -101,8 +102,12 @@ class FileFolder:
         """The name for :meth:`adopt` of a created file, all of which is on disk."""
         return path.name
 
-    def open(self, ident: int, size: int, sha256: str) -> BinaryIO:
+    def open(
+        self, ident: int, size: int, sha256: str, seen_at: int | None = None
+    ) -> BinaryIO:
         """The committed bytes of a file, to be read; `size` and `sha256` are what they should be.
+
+        `seen_at` is the serial of the snapshot in which it was found, if it was in one.
 
         Sealed bytes are compared with that now, and those that come from another machine when they
         are read in order.
@@ -143,14 +148,11 @@ class FileFolder:
     def read(self, ident: int, offset: int, size: int) -> bytes:
         """At most `size` committed bytes from `offset` on; none at the end.
 
-        :raises StoreError: when there is no such file.
+        :raises FileNotFoundError: when there is no such file.
         """
-        try:
-            with self.open_new(self.path(ident)) as file:
-                file.seek(offset)
-                return file.read(size)
-        except FileNotFoundError as error:
-            raise StoreError(f"there is no file {ident}: it was deleted, or is lost") from error
+        with self.open_new(self.path(ident)) as file:
+            file.seek(offset)
+            return file.read(size)
 
     def kept(self, files: Iterable[PendingFile]) -> None:
         """These are committed, and what there is of them beside :meth:`open` is not needed."""
@@ -180,8 +182,7 @@ class FileFolder:
         """What was doomed by that id was in no commit: a transaction that was cut off had made it,
         and it waits for snapshots to end; now the id has other bytes."""
         with self._lock:
-            if ident in self._doomed:
-                self._doomed.remove(ident)
+            self._doomed.pop(ident, None)
 
     def disown(self, files: Collection[NewFile]) -> None:
         """Remove files that were adopted for a commit that did not come, durably."""
@@ -197,18 +198,21 @@ class FileFolder:
         path.unlink(missing_ok=True)
         _begun.discard(str(path))
 
-    def remove(self, idents: Iterable[int]) -> None:
-        """Remove files whose deletion is committed, as soon as nobody may still read them."""
+    def remove(self, idents: Iterable[int], serial: int) -> None:
+        """Remove files that the commit `serial` has deleted, as soon as nobody may read them."""
         with self._lock:
-            self._doomed += idents
-            if not self._holds:
-                self._remove_doomed()
+            self._doomed.update(dict.fromkeys(idents, serial))
+            self._remove_doomed()
+
+    def remove_freed(self) -> None:
+        """Remove the files that waited for snapshots that have ended since, wherever they were."""
+        with self._lock:
+            self._remove_doomed()
 
     def clear(self, idents: Iterable[int]) -> None:
         """Other items are given these ids: what waits to be removed by them was in no commit."""
         with self._lock:
-            found = set(self._doomed).intersection(idents)
-            self._doomed = [ident for ident in self._doomed if ident not in found]
+            found = [ident for ident in idents if self._doomed.pop(ident, None) is not None]
         for ident in found:
             self.path(ident).unlink(missing_ok=True)
         if found:
@@ -226,31 +230,44 @@ class FileFolder:
         """Whether there are files yet to be removed."""
         return bool(self._doomed)
 
-    def hold(self) -> None:
-        """Remove nothing until :meth:`let_go`."""
+    @property
+    def held_serials(self) -> list[int]:
+        """What is held now, as often as it is."""
         with self._lock:
-            self._holds += 1
+            return list(self._held.elements())
 
-    def let_go(self) -> None:
-        """One who held has ended."""
+    def hold(self, serial: int) -> None:
+        """Until :meth:`let_go` of it, remove nothing that was deleted after the commit `serial`."""
         with self._lock:
-            self._holds -= 1
-            if not self._holds:
+            self._held[serial] += 1
+
+    def let_go(self, serial: int) -> None:
+        """One who held `serial` has ended."""
+        with self._lock:
+            self._held[serial] -= 1
+            if not self._held[serial]:
+                del self._held[serial]
                 self._remove_doomed()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Remove nothing meanwhile."""
-        self.hold()
+        self.hold(0)
         try:
             yield
         finally:
-            self.let_go()
+            self.let_go(0)
 
     def sweep(
-        self, exists: Callable[[int], bool], keep: Callable[[Path], bool] = lambda path: False
+        self,
+        exists: Callable[[int], bool],
+        serial: int,
+        keep: Callable[[Path], bool] = lambda path: False,
     ) -> list[str]:
-        """Remove what no item stands for, also in a snapshot; answers the names."""
+        """Remove what no item stands for after the last commit, `serial`; answers the names.
+
+        Who still has an older snapshot keeps what may have been deleted since.
+        """
         swept = []
         for entry in os.scandir(self.folder):
             name = entry.name
@@ -259,7 +276,7 @@ class FileFolder:
             if name.isascii() and name.isdigit() and str(int(name)) == name:
                 if exists(int(name)) or keep(Path(entry.path)):
                     continue
-                self.remove([int(name)])
+                self.remove([int(name)], serial)
             else:
                 Path(entry.path).unlink()
             swept.append(name)
@@ -274,12 +291,17 @@ class FileFolder:
             self._temporary.cleanup()
 
     def _remove_doomed(self) -> None:
-        if not self._doomed or self.held_elsewhere():
-            return
-        for ident in self._doomed:
+        """Remove what was deleted before the oldest snapshot; the rest waits, in its order."""
+        oldest, free = min(self._held, default=None), -1
+        while self._doomed:
+            ident, serial = next(iter(self._doomed.items()))
+            if serial != free:
+                if (oldest is not None and oldest < serial) or self.held_elsewhere(serial):
+                    return
+                free = serial
             with suppress(FileNotFoundError):
                 self.path(ident).unlink()
-        self._doomed = []
+            del self._doomed[ident]
 
 
 _begun: set[str] = set()

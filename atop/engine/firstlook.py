@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from atop.engine.base import INDEX, TABLES
+from atop.engine.base import INDEX, ITEMS, TABLES
 from atop.engine.checksum import Checksum
 from atop.engine.environment import COMMITS, PAGE_BYTES
 from atop.engine.logtail import Lsn
@@ -27,6 +27,7 @@ _MAGIC, _VERSION, _TYPE, _CHECKSUMMED, _RECORD_NUMBERS = 0x053162, 9, 9, 1, 4
 _ENCRYPTED = 24
 _CHUNK = PAGE_BYTES * 256
 _WAY_BACK = "run `atopdb salvage` on the store, or restore a backup with `atopdb restore`"
+_REPAIR = "run `atopdb verify --repair`, which changes nothing if an item would be lost; else "
 
 
 class FirstPage(NamedTuple):
@@ -168,4 +169,7 @@ def _heads(path: Path) -> Iterator[tuple[int, int, int]]:
 
 
 def _damaged(path: Path, state: str, what: str = "") -> DamagedStore:
-    return DamagedStore(f"{what}{path} {state}: {_WAY_BACK}", str(path))
+    """All that follows from the items can be made anew; of pages of items only the first one."""
+    lost = path.name == ITEMS and (what or not path.exists())
+    repair = "" if lost or (path.name not in ALL_TABLES and not path.is_dir()) else _REPAIR
+    return DamagedStore(f"{what}{path} {state}: {repair}{_WAY_BACK}", str(path))

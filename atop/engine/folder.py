@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from atop.engine.base import ITEMS, TABLES
@@ -31,7 +32,7 @@ from atop.engine.firstlook import check_first_pages, check_touched
 from atop.engine.keyring import Keyring, check, check_fits, check_tables
 from atop.engine.log import renew_all, sync_folder, try_disk
 from atop.engine.owner import Owner, check_lengths
-from atop.engine.published import is_held, last_published, share_with_group
+from atop.engine.published import is_held_before, last_on_disk, last_published, share_with_group
 from atop.engine.recovery import Recovery
 from atop.engine.setaside import FOLDER as SET_ASIDE
 from atop.engine.trust import check_trusted
@@ -58,7 +59,8 @@ class Folder:
         self.keyring = keyring
         self.files = FileFolder(path / "files", None if keyring is None else keyring.files)
         self.clients: Callable[[], int] = lambda: 0
-        self.files.held_elsewhere = lambda: not self.in_place or is_held(path)
+        self.is_held_before: Callable[[int], bool] = partial(is_held_before, path)
+        self.files.held_elsewhere = self._is_held_before
         self._owner = self._share() if read_only else Owner(path)
         try:
             self.recovered = self._owner.closed_files is None
@@ -106,6 +108,10 @@ class Folder:
         self.engine.abandon()
         self._owner.release()
 
+    def _is_held_before(self, serial: int) -> bool:
+        """Whether others have a snapshot older than `serial`; who has moved the folder may."""
+        return not self.in_place or self.is_held_before(serial)
+
     def _share(self) -> Owner:
         """A shared lock on a store that was closed in order; else recover it first."""
         try:
@@ -136,7 +142,10 @@ class Folder:
         if self._owner.closed_files is not None:
             check_touched(folder, self._owner.written_at)
         if not self.read_only:
-            self._recovery.prepare(closed=not self.recovered, complete=complete)
+            restarted = self._owner.was_restarted_here
+            self._recovery.prepare(
+                closed=not self.recovered, complete=complete, restarted=restarted
+            )
 
     def _open(self, cache_bytes: int) -> BerkeleyEngine:
         if self.read_only:
@@ -157,9 +166,9 @@ class Folder:
         try:
             sync_folder(self.path / "environment")
             if self.recovered:
-                self._recovery.finish(engine.serial, self._published())
+                self._recovery.finish(engine.serial, self._published(), self._on_disk())
                 self.swept = self.files.sweep(
-                    lambda ident: _has_item(engine, ident), self._recovery.take
+                    lambda ident: _has_item(engine, ident), engine.serial, self._recovery.take
                 )
             _write_format(self.path)
         except BaseException:
@@ -170,6 +179,10 @@ class Folder:
     def _published(self) -> int:
         """The last commit of the process that was killed, if what it wrote must be there."""
         return last_published(self.path) if self._owner.was_killed_here else 0
+
+    def _on_disk(self) -> int:
+        """The last commit that was known to be on the disk before the system ended."""
+        return last_on_disk(self.path) if self._owner.was_restarted_here else 0
 
     def _engine(self, cache_bytes: int) -> BerkeleyEngine:
         folder = self.path / "environment"

@@ -9,38 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 import unicodedata
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from atop.engine.log import sync_folder
+from atop.engine import keyfile
 from atop.engine.owner import Owner
 from atop.engine.pagecipher import first_page, is_encrypted, opens
-from atop.engine.published import share_with_group
 from atop.engine.sealed import Hidden, aead, derive
-from atop.errors import DamagedStore, NewerFormat, StoreBusy, StoreError, ValueRefused, WrongKey
+from atop.errors import DamagedStore, StoreBusy, StoreError, ValueRefused, WrongKey
 
-FILE = "KEY"
-NEW = "KEY.new"
 LEAST_BYTES = 32
 _MASTER_BYTES = 32
-_SALT_BYTES = 16
-_NONCE_BYTES = 12
-_SUM_BYTES = 8
-_SCRYPT = "scrypt:17:8:1"
-_HKDF = "hkdf"
-_MOST_MEMORY = 1 << 30
-_MOST_BYTES = 1000
 _LOOK_EVERY = 0.01
-_LINE = re.compile(
-    r"(atop key 1 (?:hkdf|scrypt:(\d{1,2}):(\d{1,2}):(\d{1,2})) ([0-9a-f]{32}) ([0-9a-f]{32})"
-    r" ([0-9a-f]{24}) ([0-9a-f]{96})) ([0-9a-f]{16})\n"
-)
-
-
 class Secret:
     """A key as the user has it: a passphrase, or random bytes.
 
@@ -73,17 +54,19 @@ class Secret:
 
     def stretched(self, kind: str, salt: bytes) -> bytes:
         """The key that the file KEY is locked with."""
-        if kind == _HKDF:
+        if kind == keyfile.HKDF:
             return derive(self._bytes, b"atop key", salt=salt)
         power, blocks, lanes = map(int, kind.split(":")[1:])
         return Hidden(hashlib.scrypt(
             self._bytes, salt=salt, n=1 << power, r=blocks, p=lanes, dklen=32,
-            maxmem=_memory(power, blocks) + (1 << 20) * lanes,
+            maxmem=keyfile.memory(power, blocks) + (1 << 20) * lanes,
         ))
 
 
 class Password(str):
-    """A password that no traceback shows."""
+    """A password, or a token, that no traceback shows, however much it shows of its frames."""
+
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return "<a password>"
@@ -120,37 +103,25 @@ class Keyring:
 
     def locked(self, secret: Secret) -> str:
         """What the file KEY says when `secret` opens it."""
-        kind = _SCRYPT if secret.is_text else _HKDF
-        salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
+        kind = keyfile.SCRYPT if secret.is_text else keyfile.HKDF
+        salt, nonce = os.urandom(keyfile.SALT_BYTES), os.urandom(keyfile.NONCE_BYTES)
         return self._locked(secret, kind, salt, nonce)
 
     def _locked(self, secret: Secret, kind: str, salt: bytes, nonce: bytes) -> str:
         head = f"atop key 1 {kind} {salt.hex()} {self.ident.hex()}"
         box = aead(secret.stretched(kind, salt))
         line = f"{head} {nonce.hex()} {box.encrypt(nonce, self._master, head.encode()).hex()}"
-        return f"{line} {_sum(line)}\n"
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """What the file KEY says."""
-
-    kind: str
-    head: str
-    salt: bytes
-    ident: bytes
-    nonce: bytes
-    box: bytes
+        return keyfile.summed(line)
 
 
 def takes_bytes(folder: Path) -> bool:
     """Whether the store in `folder` was given bytes for a key, not a passphrase."""
-    return _read(folder).kind == _HKDF
+    return keyfile.read(folder).kind == keyfile.HKDF
 
 
 def has_key(folder: Path) -> bool:
     """Whether there is a store with a key in `folder`."""
-    return os.path.lexists(folder / FILE)
+    return os.path.lexists(folder / keyfile.FILE)
 
 
 def open_keyring(folder: Path, secret: Secret | None, timeout: float) -> Keyring | None:
@@ -181,11 +152,11 @@ def unlock(folder: Path, secret: Secret | None) -> Keyring | None:
         if secret is not None:
             raise _unlocked(folder)
         return None
-    line = _read(folder)
+    line = keyfile.read(folder)
     if secret is None:
         raise WrongKey(f"{folder} is encrypted: open it with its key", str(folder))
     wrong = WrongKey(f"this is not the key of {folder}", str(folder))
-    if secret.is_text == (line.kind == _HKDF):
+    if secret.is_text == (line.kind == keyfile.HKDF):
         raise wrong
     box = aead(secret.stretched(line.kind, line.salt))
     from cryptography.exceptions import InvalidTag
@@ -195,7 +166,7 @@ def unlock(folder: Path, secret: Secret | None) -> Keyring | None:
     except InvalidTag:
         raise wrong from None
     if keyring.ident != line.ident:
-        raise _damaged(folder)
+        raise keyfile.damaged(folder)
     return keyring
 
 
@@ -208,8 +179,8 @@ def check(folder: Path, keyring: Keyring | None) -> None:
     if keyring is None:
         unlock(folder, None)
     elif not has_key(folder):
-        raise _lost(folder)
-    elif _read(folder).ident != keyring.ident:
+        raise keyfile.lost(folder)
+    elif keyfile.read(folder).ident != keyring.ident:
         raise WrongKey(f"another store is in {folder} by now: open it again", str(folder))
 
 
@@ -223,11 +194,11 @@ def check_fits(environment: Path, names: tuple[str, ...], keyring: Keyring | Non
         return
     if keyring is None:
         if all(map(is_encrypted, pages)):
-            raise _lost(environment.parent)
+            raise keyfile.lost(environment.parent)
         return
     password = keyring.password
     if not any(opens(page, password) for page in pages):
-        key = environment.parent / FILE
+        key = environment.parent / keyfile.FILE
         raise DamagedStore(
             f"{key} is not the one that the tables are encrypted with: copy KEY from a backup of "
             "this store",
@@ -246,7 +217,7 @@ def check_tables(environment: Path, names: tuple[str, ...], keyring: Keyring | N
         if not page:
             continue
         if password is None and is_encrypted(page):
-            raise _lost(environment.parent)
+            raise keyfile.lost(environment.parent)
         if password is not None and not opens(page, password):
             raise DamagedStore(
                 f"{environment / name} is not encrypted with the key of this store: restore a "
@@ -258,7 +229,7 @@ def check_tables(environment: Path, names: tuple[str, ...], keyring: Keyring | N
 def change(folder: Path, keyring: Keyring, secret: Secret) -> None:
     """Let `secret` open the keys from now on, and nothing else; durable on return."""
     check(folder, keyring)
-    _write(folder, keyring.locked(secret))
+    keyfile.write(folder, keyring.locked(secret))
 
 
 def _make(folder: Path, secret: Secret) -> Keyring:
@@ -270,58 +241,15 @@ def _make(folder: Path, secret: Secret) -> Keyring:
             if any(folder.glob("environment/*")):
                 raise _unlocked(folder)
             keyring = Keyring(os.urandom(_MASTER_BYTES))
-            _write(folder, keyring.locked(secret))
+            keyfile.write(folder, keyring.locked(secret))
         return keyring
     finally:
         owner.release()
 
 
-def _read(folder: Path) -> _Line:
-    descriptor = os.open(folder / FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        text = file.read(_MOST_BYTES).decode("ascii", "replace")
-    newer = re.match(r"atop key (\d{1,9}) ", text)
-    if newer is not None and int(newer[1]) > 1:
-        raise NewerFormat(f"{folder / FILE} was written by a newer Atop: install that", str(folder))
-    found = _LINE.fullmatch(text)
-    if found is None or _sum(found[1]) != found[9]:
-        raise _damaged(folder)
-    power, blocks, lanes = (int(found[each] or 1) for each in (2, 3, 4))
-    if not (power and blocks and lanes) or _memory(power, blocks) * lanes > _MOST_MEMORY:
-        raise _damaged(folder)
-    salt, ident, nonce, box = (bytes.fromhex(found[each]) for each in (5, 6, 7, 8))
-    head = found[1].rsplit(" ", 2)[0]
-    return _Line(head.split(" ")[3], head, salt, ident, nonce, box)
-
-
-def _write(folder: Path, line: str) -> None:
-    """Put the file in place of the one that is there, at once."""
-    new = folder / NEW
-    with suppress(FileNotFoundError):
-        new.unlink()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(new, flags, 0o600)
-    try:
-        share_with_group(descriptor, folder, 0o640)
-        os.write(descriptor, line.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    new.rename(folder / FILE)
-    sync_folder(folder)
-
-
-def _memory(power: int, blocks: int) -> int:
-    return 128 * blocks << power
-
-
-def _sum(line: str) -> str:
-    return hashlib.sha256(line.encode()).hexdigest()[: 2 * _SUM_BYTES]
-
-
 def _unlocked(folder: Path) -> StoreError:
     if any(is_encrypted(first_page(table)) for table in folder.glob("environment/[a-z]*")):
-        return _lost(folder)
+        return keyfile.lost(folder)
     return WrongKey(
         f"{folder} was made without a key: open it without one, or copy it into a new store with "
         "one by `atopdb encrypt`",
@@ -329,14 +257,3 @@ def _unlocked(folder: Path) -> StoreError:
     )
 
 
-def _lost(folder: Path) -> DamagedStore:
-    return DamagedStore(
-        f"{folder} is encrypted, and its file KEY is missing: copy KEY from a backup of the store",
-        str(folder / FILE),
-    )
-
-
-def _damaged(folder: Path) -> DamagedStore:
-    return DamagedStore(
-        f"{folder / FILE} is damaged: copy it from a backup of the store", str(folder / FILE)
-    )

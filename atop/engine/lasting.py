@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -75,7 +76,7 @@ class Lasting(Engine, Generic[B]):
         self._lock = threading.RLock()
         self._backing: B | None = None
         self._engine: Engine | None = None
-        self._snapshots = 0
+        self._snapshots: Counter[int] = Counter()
         self._known: State | None = None
         self._closed = False
 
@@ -128,25 +129,38 @@ class Lasting(Engine, Generic[B]):
     def changed(self, since: int) -> dict[str, list[bytes]]:
         return self._try(lambda engine: engine.changed(since))
 
-    def begin_snapshot(self) -> int:
-        return self._try(self._begin_snapshot)
+    def begin_snapshot(self, serial: int | None = None) -> int:
+        return self._try(lambda engine: self._begin_snapshot(engine, serial))
 
-    def _begin_snapshot(self, engine: Engine) -> int:
+    def _begin_snapshot(self, engine: Engine, serial: int | None) -> int:
         with self._lock:
             self._behind(engine)
-            serial = engine.begin_snapshot()
-            self._snapshots += 1
-            return serial
+            begun = engine.begin_snapshot(serial)
+            self._snapshots[begun] += 1
+            return begun
+
+    def _take_snapshots(self, engine: Engine) -> None:
+        """Begin with a new engine what is open."""
+        for serial in self._snapshots.elements():
+            engine.begin_snapshot(serial)
 
     def state_at(self, serial: int) -> State:
         state = self._known = self._try(lambda engine: engine.state_at(serial))
         return state
 
-    def end_snapshot(self) -> None:
+    def end_snapshot(self, serial: int) -> None:
         with self._lock:
-            self._snapshots -= 1
+            if serial not in self._snapshots:  # it has ended with all of this
+                return
+            self._snapshots[serial] -= 1
+            self._snapshots += Counter()  # those that are still open
             if self._engine is not None:
-                self._engine.end_snapshot()
+                self._engine.end_snapshot(serial)
+            else:
+                self._ended_between(serial)
+
+    def _ended_between(self, serial: int) -> None:
+        """A snapshot of `serial` has ended while nothing is behind this."""
 
     def outcome(self, serial: int, token: bytes) -> bool | None:
         return self._try(lambda engine: engine.outcome(serial, token))
@@ -202,9 +216,18 @@ class Lasting(Engine, Generic[B]):
     def close(self) -> None:
         with self._lock:
             self._closed = True
+            self._end_snapshots()
             backing, self._backing, self._engine = self._backing, None, None
         if backing is not None:
             backing.close()
+
+    def _end_snapshots(self) -> None:
+        """Nobody can read any more in what is open."""
+        snapshots, self._snapshots = self._snapshots, Counter()
+        if self._engine is not None:
+            for serial in snapshots.elements():
+                with suppress(StoreError):
+                    self._engine.end_snapshot(serial)
 
     def abandon(self) -> None:
         """In a forked child: what is open is the parent's; we open it anew when we need it."""
@@ -273,8 +296,7 @@ class Lasting(Engine, Generic[B]):
                 backing = self._find()
                 try:
                     self._check_known(backing.engine)
-                    for _ in range(self._snapshots):
-                        backing.engine.begin_snapshot()
+                    self._take_snapshots(backing.engine)
                 except StoreClosed as error:
                     backing.close()
                     raise StoreUnreachable(str(error), self.place) from error
@@ -287,8 +309,9 @@ class Lasting(Engine, Generic[B]):
     def _check_known(self, engine: Engine) -> None:
         """Make sure that the store has all that this process has seen of it."""
         known = self._known or State()
-        state = engine.state
-        if known.serial and engine.outcome(known.serial, known.token) is False:
+        state, seen = engine.state, max(self._snapshots, default=0)
+        lost = known.serial and engine.outcome(known.serial, known.token) is False
+        if lost or state.serial < seen:
             raise StoreFailed(
                 f"{self.place} has lost commits that this program has seen: close it, and open it "
                 "again",

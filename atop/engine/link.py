@@ -10,35 +10,25 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atop.engine.address import Address, connect_unix, may_talk, peer
-from atop.engine.base import Engine, Turn
+from atop.engine.address import Address
+from atop.engine.base import Engine
 from atop.engine.failures import explain, translated
-from atop.engine.folder import Folder, look, open_folder
-from atop.engine.keeping import FolderKeeper, Keeper
+from atop.engine.folder import Folder, look
 from atop.engine.keyring import Keyring, Secret, check, open_keyring
-from atop.engine.lasting import FindOut, Lasting
+from atop.engine.lasting import Lasting
 from atop.engine.localfiles import LocalFiles
-from atop.engine.owner import Wanted, command, is_wanted
-from atop.engine.published import Published
-from atop.engine.serving import SOCKET, Make, Serving
-from atop.errors import (
-    StoreBusy,
-    StoreError,
-    StorePermission,
-    StoreUnreachable,
-)
+from atop.engine.owned import Owned
+from atop.engine.owner import Wanted, is_wanted
+from atop.errors import StoreBusy, StoreError, StorePermission, StoreUnreachable
 
 if TYPE_CHECKING:
-    from atop.engine.remote import RemoteEngine
+    from atop.engine.joined import Joined
     from atop.engine.remotelink import RemoteLink
-    from atop.engine.server import Server
 
 _LOOK_EVERY = 0.1
 
@@ -46,159 +36,7 @@ _links: dict[tuple[int, int], Link] = {}
 _linking = threading.RLock()
 
 
-class Owned:
-    """The folder while this process owns it, and serves it to others."""
-
-    def __init__(
-        self, path: Path, read_only: bool, cache_bytes: int, timeout: float,
-        make: Make | None = None, keyring: Keyring | None = None,
-    ) -> None:
-        self.folder = open_folder(
-            path, read_only=read_only, cache_bytes=cache_bytes, keyring=keyring
-        )
-        self.engine = self.folder.engine
-        self.keeper: Keeper = FolderKeeper(self.folder)
-        self.closed = threading.Event()
-        self._published: Published | None = None
-        self._serving: Serving | None = None
-        try:
-            if not read_only:
-                self._serve(timeout, make)
-        except BaseException:
-            self.close()
-            raise
-
-    def turn(self, timeout: float, find_out: FindOut) -> Turn:
-        return self.engine.writer(timeout)
-
-    def outcome(self, turn: bytes, serial: int, token: bytes) -> bool | None:
-        return self.engine.outcome(serial, token)
-
-    def close(self) -> None:
-        """Finish what is applied, and let others have the folder. A second call does nothing."""
-        if self.closed.is_set():
-            return
-        self.closed.set()
-        try:
-            if self._serving is not None:
-                self._serving.stop()
-        finally:
-            try:
-                with translated(str(self.folder.path)):
-                    self.folder.close()
-            finally:
-                if self._published is not None:
-                    self._published.close()
-
-    def abandon(self) -> None:
-        """In a forked child: all of this is the parent's."""
-        if self._serving is not None:
-            self._serving.abandon()
-        if self._published is not None:
-            self._published.close()
-        self.folder.abandon()
-
-    def new_file(self) -> str | None:
-        self.engine.check_writable()
-        return None
-
-    def begin_serving(self) -> Server:
-        """Serve also while there is no client yet; answers the server."""
-        assert self._serving is not None
-        return self._serving.begin()
-
-    def _serve(self, timeout: float, make: Make | None) -> None:
-        self._published = Published(self.folder.path, to_write=True)
-        self._published.write(self.engine.serial)
-        self.engine.announce = self._announce
-        self.engine.on_failure = self._give_up
-        self._serving = Serving(self.folder, timeout, make)
-        self.folder.clients = self._serving.count_clients
-        self._serving.on_arrival = self._welcome
-
-    def _welcome(self) -> None:
-        """A client is about to be let in, which is to see the last commit."""
-        assert self._published is not None
-        with self.engine.latch, translated(str(self.folder.path)):
-            self._published.restore(self.engine.serial)
-
-    def _announce(self, serial: int) -> None:
-        """Clients that cannot be told of a commit would go on reading what was before it."""
-        assert self._published is not None
-        try:
-            self._published.write(serial)
-        except OSError:
-            if self._serving is not None and self._serving.server is not None:
-                self._give_up()
-        if self._serving is not None and self._serving.server is not None:
-            self._serving.server.committed(serial)
-
-    def _give_up(self) -> None:
-        """The store has to be recovered: whoever asks for something next does it."""
-        threading.Thread(target=self._leave, name="atop-giving-up", daemon=True).start()
-
-    def _leave(self) -> None:
-        with suppress(Exception):
-            self.close()
-
-
-class Joined:
-    """The folder while another process owns it, whose client this one is."""
-
-    def __init__(
-        self, path: Path, read_only: bool, patience: float, keyring: Keyring | None = None
-    ) -> None:
-        from atop.engine.connection import Connection
-        from atop.engine.messages import Hello
-        from atop.engine.remote import RemoteEngine, RemoteKeeper
-
-        sock = connect_unix(path / SOCKET, patience)
-        self.connection = Connection(sock, str(path), patience)
-        self.connection.pid = peer(sock).pid
-        self.published: Published | None = None
-        try:
-            _check_owner(path, sock)
-            check(path, keyring)
-            self.welcome = self.connection.greet(
-                lambda number: Hello(number, os.getpid(), socket.gethostname(), command(),
-                                     read_only=read_only)
-            )
-            self.published = Published(path, to_write=False)
-        except BaseException:
-            self.close()
-            self.forget()
-            raise
-        self.engine: RemoteEngine = RemoteEngine(self.connection, self.published)
-        self.keeper: Keeper = RemoteKeeper(self.connection)
-
-    def turn(self, timeout: float, find_out: FindOut) -> Turn:
-        return self.engine.writer(timeout, find_out)
-
-    def outcome(self, turn: bytes, serial: int, token: bytes) -> bool | None:
-        return self.engine.outcome(serial, token, turn)
-
-    def new_file(self) -> str | None:
-        return self.engine.new_file()
-
-    def drop_file(self, name: str) -> None:
-        self.engine.drop_file(name)
-
-    def close(self) -> None:
-        """Hang up. The files that our snapshots see stay until :meth:`forget`."""
-        self.connection.close()
-
-    def forget(self) -> None:
-        """No snapshot of ours is open, or another one keeps its files."""
-        if self.published is not None:
-            self.published.close()
-
-    def abandon(self) -> None:
-        """In a forked child: the connection is the parent's."""
-        self.connection.abandon()
-        self.forget()
-
-
-class Link(Lasting[Owned | Joined]):
+class Link(Lasting["Owned | Joined"]):
     """The engine of a folder, shared by all stores of this process that opened it."""
 
     def __init__(
@@ -218,13 +56,19 @@ class Link(Lasting[Owned | Joined]):
         self.files = LocalFiles(path / "files", self, None if keyring is None else keyring.files)
         self._timeout = timeout
         self._cache_bytes = cache_bytes
-        self._left: Joined | None = None
+        self._left: Owned | Joined | None = None
         self._try(lambda engine: engine.serial)
 
     @property
     def owned(self) -> Folder | None:
         """The folder, while this process owns it."""
         return self._backing.folder if isinstance(self._backing, Owned) else None
+
+    @property
+    def _joined(self) -> Joined | None:
+        """Our place as a client, while another process owns it."""
+        backing = self._backing
+        return None if isinstance(backing, Owned) else backing
 
     # Files
 
@@ -234,8 +78,9 @@ class Link(Lasting[Owned | Joined]):
 
     def drop_file(self, name: str) -> None:
         """The file of that name is not wanted."""
-        if isinstance(self._backing, Joined):
-            self._backing.drop_file(name)
+        joined = self._joined
+        if joined is not None:
+            joined.drop_file(name)
 
     # Whose it is
 
@@ -265,8 +110,7 @@ class Link(Lasting[Owned | Joined]):
                 return
             for identity in [key for key, link in _links.items() if link is self]:
                 del _links[identity]
-        if isinstance(self._backing, Joined):
-            self._left = self._backing
+        self._left = self._backing or self._left
         super().close()
         self._forget_left()
 
@@ -279,11 +123,15 @@ class Link(Lasting[Owned | Joined]):
         if left is not None:
             left.forget()
 
+    def _ended_between(self, serial: int) -> None:
+        if self._left is not None:
+            self._left.let_go(serial)
+
     def _detach(self, engine: Engine) -> None:
         """Keep the files that our snapshots see until the next engine keeps them."""
         with self._lock:
-            if self._engine is engine and isinstance(self._backing, Joined):
-                self._left = self._backing
+            if self._engine is engine:
+                self._left = self._backing or self._left
             if self._engine is engine and isinstance(self._backing, Owned):
                 self._known = self._backing.engine.last
             super()._detach(engine)
@@ -331,6 +179,8 @@ class Link(Lasting[Owned | Joined]):
                 wanted.close()
 
     def _join(self, end: float) -> Joined:
+        from atop.engine.joined import Joined
+
         patience = max(end - time.monotonic(), 0.01)
         joined = Joined(self.path, self.read_only, patience, self.keyring)
         joined.connection.timeout = self.patience
@@ -421,16 +271,6 @@ def open_address(
 
     access = Access(token, path(ca), path(cert), path(cert_key), insecure)
     return RemoteLink(address, access, read_only=read_only, timeout=timeout)
-
-
-def _check_owner(path: Path, sock: socket.socket) -> None:
-    who = peer(sock)
-    if not may_talk(who, path.stat()):
-        raise StorePermission(
-            f"{path} is open in process {who.pid} of another user: ask for the folder's group to "
-            "have it",
-            str(path),
-        )
 
 
 def _before_fork() -> None:

@@ -27,23 +27,25 @@ class LogSync:
     one in syncs for all that were written until then; the others find their commit synced. Once a
     sync has failed every later one does: the system reports such an error only once.
 
-    The folder is held open, so that a log is found wherever it is moved meanwhile.
+    The folder is held open, so that a log is found wherever it is moved meanwhile. ``synced_end``
+    is the file, and the place in it, up to which the log is on disk.
     """
 
     def __init__(self, folder: Path, last_file: int) -> None:
         self._place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = threading.Lock()
-        self._written = (0, last_file)
+        self._written = (0, last_file, 0)
         self._synced = 0
+        self.synced_end = (0, 0)
         self._synced_file = last_file
         self._error: OSError | None = None
         self._descriptor = -1
         self._open(last_file)
         self.syncs = 0
 
-    def written(self, serial: int, last_file: int) -> None:
-        """The commit `serial` is in the log, which ends in file number `last_file`."""
-        self._written = (serial, last_file)
+    def written(self, serial: int, last_file: int, end: int = 0) -> None:
+        """The commit `serial` is in the log, which ends in file number `last_file`, at `end`."""
+        self._written = (serial, last_file, end)
 
     def wait(self, serial: int) -> None:
         """Return when the commit `serial` is on disk.
@@ -87,7 +89,7 @@ class LogSync:
             os.fsync(self._place)
 
     def _sync_all(self) -> None:
-        target, last_file = self._written
+        target, last_file, end = self._written
         try:
             first = self._synced_file
             if self._descriptor >= 0:  # else there was no such file yet when the log was opened
@@ -103,6 +105,7 @@ class LogSync:
             self._error = error
             raise
         self._synced, self._synced_file = target, last_file
+        self.synced_end = (last_file, end)
         self.syncs += 1
 
     def _open(self, number: int) -> None:

@@ -36,6 +36,7 @@ _LENGTHS = struct.Struct("=II")
 _PERSISTENT = struct.Struct("=II")
 _BLOCK = 1 << 16
 _ID_BYTES = 20
+_LEAST_BODY = 16
 _MOST_KEYED = 1 << 16
 
 
@@ -99,7 +100,7 @@ def read_tail(
         if not data.count(0, start) < len(data) - start:
             continue
         logs.append(number)
-        for offset in _whole_records(data, start, checksum):
+        for offset in whole_records(data, start, checksum):
             records += 1
             body = offset + checksum.log_header
             commits += checksum.keyed or _is_commit(data, body)
@@ -199,7 +200,7 @@ def _end(folder: Path, password: str | None) -> Lsn:
     return Lsn(status["cur_file"], status["cur_offset"])
 
 
-def _whole_records(data: bytes, start: int, checksum: Checksum) -> Iterator[int]:
+def whole_records(data: bytes, start: int, checksum: Checksum) -> Iterator[int]:
     """The offsets of the whole records from `start` on, however much is damaged between them.
 
     A record begins with the offset of the one before, whose upper half is known: it is that of the
@@ -232,8 +233,11 @@ def _is_record(data: bytes, at: int, checksum: Checksum) -> bool:
     if at + checksum.log_header + 4 > len(data):
         return False
     before, length = _LENGTHS.unpack_from(data, at)
-    if not checksum.log_header < length <= len(data) - at or (at and before >= at):
+    least = checksum.log_header + _LEAST_BODY
+    if not least <= length <= len(data) - at or (at and before >= at):
         return False
+    if not (checksum.keyed or any(data[at + checksum.log_header : at + checksum.log_header + 4])):
+        return False  # no kind of record has the number 0: zeros have a sum of 0, like their hash
     if checksum.keyed and not _is_linked(data, at, at + length, checksum):
         return False
     return checksum.is_log_record(data, at, length)

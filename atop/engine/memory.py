@@ -78,13 +78,14 @@ class MemoryEngine(Engine):
                 raise SnapshotTooOld(f"the commits after {since} are no longer kept: begin anew")
             return newer
 
-    def begin_snapshot(self) -> int:
+    def begin_snapshot(self, serial: int | None = None) -> int:
         with self._latch:
-            self.files.hold()
-            return self.serial
+            held = self.serial if serial is None else min(serial, self.serial)
+            self.files.hold(held)
+            return held
 
-    def end_snapshot(self) -> None:
-        self.files.let_go()
+    def end_snapshot(self, serial: int) -> None:
+        self.files.let_go(serial)
 
     def state_at(self, serial: int) -> State:
         with self._latch:
@@ -214,7 +215,7 @@ class MemoryTurn:
             self.release()
             if not self.applied:
                 engine.files.disown(commit.files)
-        engine.files.remove(commit.removed)
+        engine.files.remove(commit.removed, commit.state.serial)
 
     def release(self) -> None:
         engine = self._engine

@@ -53,6 +53,9 @@ class Hello(Request):
     token: str = ""
     read_only: bool = False
 
+    def __repr__(self) -> str:
+        return f"<process {self.pid} of {self.host}>"  # a token is not shown
+
 
 class Get(Request):
     """See :class:`atop.engine.base.Engine`, as for all reads."""
@@ -112,16 +115,18 @@ class Commits(Request):
 
 
 class BeginSnapshot(Request):
-    """No file is removed that is there now, until as many :class:`EndSnapshot` have come.
-
-    The serial of the answer is that of the snapshot.
+    """No file is removed that a commit after `serial` deletes, or after the last one, until an
+    :class:`EndSnapshot` of the snapshot's serial has come, which is that of the answer.
     """
 
     answer: ClassVar[Any] = bool
+    serial: Natural | None = None
 
 
 class EndSnapshot(Request):
-    pass
+    """A snapshot of that serial has ended; or one that was a lock on the file ``serial``."""
+
+    serial: Natural | None = None
 
 
 class Reserve(Request):

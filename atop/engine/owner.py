@@ -114,6 +114,14 @@ class Owner:
         same = all(self._found.get(name) == value for name, value in here.items())
         return same and bool(here["boot"]) and not self.doubtful
 
+    @property
+    def was_restarted_here(self) -> bool:
+        """Whether the system has come to an end since, and the last owner vouched for its log."""
+        here, found = self._here(), self._found
+        boots = found.get("boot"), here["boot"]
+        restarted = all(boots) and boots[0] != boots[1] and found.get("folder") == here["folder"]
+        return restarted and found.get("vouches") is True and not self.doubtful
+
     def sign(self) -> None:
         """Write down who has the store, so that it counts as not closed; durable on return."""
         self._write({
@@ -121,6 +129,7 @@ class Owner:
             "command": command(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "vouches": True,
             **self._here(),
         })
 

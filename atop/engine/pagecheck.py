@@ -41,6 +41,8 @@ def _sums(path: Path) -> str:
         return f"it cannot be read: {error.strerror}"
     try:
         leaves.survey()
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
     finally:
         leaves.close()
     wrong = sorted({*leaves.bad, *leaves.mended})

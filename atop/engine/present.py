@@ -52,11 +52,10 @@ class Snapshot:
 
     def __init__(self, engine: Engine, serial: int | None = None) -> None:
         self._engine = engine
-        last = engine.begin_snapshot()
-        self.serial = last if serial is None else min(serial, last)
+        self.serial = engine.begin_snapshot(serial)
         self._open = True
         self._state: State | None = None
-        self._present = Present(engine, last)
+        self._present = Present(engine, self.serial)
         self._overlay = Overlay(self._present)
         self._known = self.serial
 
@@ -86,7 +85,7 @@ class Snapshot:
         """Files may be removed now that this snapshot saw. A second call does nothing."""
         if self._open:
             self._open = False
-            self._engine.end_snapshot()
+            self._engine.end_snapshot(self.serial)
 
     def _stable(self, read: Callable[[], T]) -> T:
         while True:

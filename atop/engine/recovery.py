@@ -2,8 +2,10 @@
 
 Berkeley DB ends the log at the first record that is not whole, and drops what lies behind without
 a word. Here the log is looked at first. If there are whole records behind that end, the logs are
-copied to the folder ``set-aside``, and only then is the log cut there. If a table has a page that
-is newer than that end, cutting would leave the tables of several moments: the store stays closed.
+copied to the folder ``set-aside``, and only then is the log cut there. What a power cut has left of
+writes that were still on their way is told from what was lost: see :mod:`atop.engine.unsynced`. If
+a table has a page that is newer than that end, cutting would leave the tables of several moments:
+the store stays closed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from atop.engine.log import sync_folder
 from atop.engine.logtail import Lsn, Tail, check_logs, log_name, read_tail, registered
 from atop.engine.mending import mend
 from atop.engine.setaside import SetAside
+from atop.engine.unsynced import was_never_synced
 from atop.errors import DamagedStore
 
 _LOG = logging.getLogger("atop")
@@ -43,8 +46,10 @@ class Recovery:
         """What was set aside, now or earlier, and not yet removed by anybody."""
         return self._aside.notes()
 
-    def prepare(self, *, closed: bool, complete: bool) -> None:
+    def prepare(self, *, closed: bool, complete: bool, restarted: bool = False) -> None:
         """Look at the logs before Berkeley DB does; what it would drop is set aside and cut off.
+
+        `restarted` is whether the system has come to an end since, maybe with the power.
 
         :raises DamagedStore: when recovery would leave the tables of several moments.
         :raises NewerFormat: when another Berkeley DB wrote the logs.
@@ -67,7 +72,7 @@ class Recovery:
             ids = registered(self._folder, tail, numbers, firstlook.ALL_TABLES, self._checksum)
             firstlook.check_file_ids(self._folder, ids)
         if tail.logs:
-            self._set_aside(tail, numbers)
+            self._set_aside(tail, numbers, restarted)
 
     def take(self, file: Path) -> bool:
         """Keep a file that no item stands for, if ever a commit was dropped that may have."""
@@ -80,12 +85,16 @@ class Recovery:
         """
         firstlook.check_all_pages(self._folder)
 
-    def finish(self, serial: int, published: int) -> None:
-        """The store is recovered to the commit `serial`, and `published` was told to clients."""
+    def finish(self, serial: int, published: int, on_disk: int = 0) -> None:
+        """The store is recovered to the commit `serial`.
+
+        `published` was told to clients, and must be there; `on_disk` was on the disk once.
+        """
         note = ""
-        if published > serial and not self._told:
+        if max(published, on_disk) > serial and not self._told:
+            known = "clients were told of" if published > on_disk else "the disk had"
             note = (
-                f"clients were told of commits {serial + 1:,} to {published:,}, which are not in "
+                f"{known} commits {serial + 1:,} to {max(published, on_disk):,}, which are not in "
                 "the log: it was damaged or cut"
             )
         place = self._aside.settle(note)
@@ -118,13 +127,20 @@ class Recovery:
         with (self._folder / log_name(number)).open("rb") as file:
             return any(file.read(self._checksum.log_header + 4))
 
-    def _set_aside(self, tail: Tail, numbers: list[int]) -> None:
+    def _set_aside(self, tail: Tail, numbers: list[int], restarted: bool) -> None:
         """Half a record is left by any crash, and is kept only until the store is open."""
         logs = [self._folder / log_name(number) for number in numbers]
-        if tail.records:
+        last = [path for path in logs if path.name in map(log_name, tail.logs)]
+        if tail.records and restarted and was_never_synced(self._folder, tail, self._checksum):
+            note = (
+                f"the system stopped before the log was on disk: {log_name(tail.end.file)} ends at "
+                f"byte {tail.end.offset:,}, and {tail.commits:,} commits behind that, of which "
+                "nothing says that they were ever on disk, are not in the store"
+            )
+            _LOG.info("%s: see %s", note, self._aside.keep(last, note, never_synced=True))
+        elif tail.records:
             self._report(tail, logs)
         else:
-            last = [path for path in logs if path.name in map(log_name, tail.logs)]
             self._aside.keep(last, "half a record at the end of the log", certain=False)
         _cut(self._folder, tail.end, tail.logs)
 

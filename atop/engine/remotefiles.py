@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -17,6 +18,7 @@ from atop.engine import messages
 from atop.engine.base import Engine
 from atop.engine.connection import Connection
 from atop.engine.filefolder import FileFolder, PendingFile
+from atop.engine.seekable import Seekable
 from atop.errors import (
     DamagedStore,
     StoreClosed,
@@ -87,8 +89,10 @@ class RemoteFiles(FileFolder):
             ) from error
         return name
 
-    def open(self, ident: int, size: int, sha256: str) -> BinaryIO:
-        stream = _Stream(self._caller, self.name(ident), ident, size, sha256)
+    def open(
+        self, ident: int, size: int, sha256: str, seen_at: int | None = None
+    ) -> BinaryIO:
+        stream = _Stream(self._caller, self.name(ident), ident, size, sha256, seen_at)
         return cast(BinaryIO, io.BufferedReader(stream, _CHUNK))
 
     def read(self, ident: int, offset: int, size: int) -> bytes:
@@ -108,35 +112,21 @@ class RemoteFiles(FileFolder):
             file.path.unlink(missing_ok=True)
 
 
-class _Stream(io.RawIOBase):
+class _Stream(Seekable):
     """The bytes of a committed file; it stays on the server's disk as long as this is open."""
 
-    def __init__(self, caller: Caller, name: str, ident: int, size: int, sha256: str) -> None:
+    def __init__(
+        self, caller: Caller, name: str, ident: int, size: int, sha256: str, seen_at: int | None
+    ) -> None:
         super().__init__()
         self.name = name
-        self._ident, self._size, self._sha256 = ident, size, sha256
+        self.size = size
+        self._ident, self._sha256 = ident, sha256
         self._caller = caller
-        self._at = self._checked = 0
+        self._checked = 0
         self._digest = hashlib.sha256()
         self._end: Callable[[], object] = lambda: None
-        caller.engine.begin_snapshot()
-        self._end = caller.engine.end_snapshot
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}.get(whence)
-        if start is None or start + offset < 0:
-            raise ValueError(f"{offset} and {whence} lead to no place in a file")
-        self._at = start + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
+        self._end = partial(caller.engine.end_snapshot, caller.engine.begin_snapshot(seen_at))
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -160,15 +150,15 @@ class _Stream(io.RawIOBase):
         """The next bytes, at most so many; none at the end."""
         if self.closed:
             raise ValueError("this file is closed")
-        size = min(most, _CHUNK, self._size - self._at)
+        size = min(most, _CHUNK, self.size - self._at)
         if size <= 0:
             return b""
-        last = self._at + size == self._size
+        last = self._at + size == self.size
         data: bytes = self._caller.ask(messages.ReadFile, self._ident, self._at, size + last)
         if not data:
-            raise self._damaged(f"ends after {self._at:,} of {self._size:,} bytes")
+            raise self._damaged(f"ends after {self._at:,} of {self.size:,} bytes")
         if len(data) > size:
-            raise self._damaged(f"has more than {self._size:,} bytes")
+            raise self._damaged(f"has more than {self.size:,} bytes")
         self._check(data)
         self._at += len(data)
         return data
@@ -179,7 +169,7 @@ class _Stream(io.RawIOBase):
             return
         self._digest.update(data)
         self._checked += len(data)
-        if self._checked == self._size and self._digest.hexdigest() != self._sha256:
+        if self._checked == self.size and self._digest.hexdigest() != self._sha256:
             raise self._damaged("has other bytes than were stored")
 
     def _damaged(self, what: str) -> DamagedStore:

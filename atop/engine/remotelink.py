@@ -20,8 +20,10 @@ from atop.engine.connection import Connection
 from atop.engine.lasting import FindOut, Lasting
 from atop.engine.messages import Hello
 from atop.engine.owner import command
-from atop.engine.remote import RemoteEngine, RemoteKeeper, RemoteTurn
+from atop.engine.remote import RemoteEngine
 from atop.engine.remotefiles import RemoteFiles
+from atop.engine.remotekeeper import RemoteKeeper
+from atop.engine.remoteturn import RemoteTurn
 from atop.engine.tls import client_context, connect_tls, explained
 from atop.errors import StoreClosed, StoreUnreachable, ValueRefused
 
@@ -198,7 +200,7 @@ def _greet(connection: Connection, access: Access, read_only: bool) -> None:
     try:
         connection.greet(
             lambda number: Hello(number, os.getpid(), socket.gethostname(), command(),
-                                 access.token, read_only)
+                                 str(access.token), read_only)
         )
     except StoreUnreachable as error:
         if isinstance(error.__cause__, ssl.SSLError):

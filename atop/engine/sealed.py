@@ -8,11 +8,11 @@ too: a file that was cut off, or has taken another one's place, is found when it
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol
 
+from atop.engine.seekable import Seekable
 from atop.errors import DamagedStore, StoreError
 
 CHUNK = 1 << 16
@@ -128,7 +128,7 @@ class AsIs:
         return iter(())
 
 
-class Unsealed(io.RawIOBase):
+class Unsealed(Seekable):
     """What is sealed in `file`, which people call `name`.
 
     :raises DamagedStore: here or from a read, when the bytes are not those that were sealed, or not
@@ -141,7 +141,6 @@ class Unsealed(io.RawIOBase):
         super().__init__()
         self.name = name
         self._file = file
-        self._at = 0
         self._number, self._chunk = -1, b""
         try:
             self.size, self.sha256 = self._look(key)
@@ -150,22 +149,6 @@ class Unsealed(io.RawIOBase):
         except BaseException:
             file.close()
             raise
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}.get(whence)
-        if start is None or start + offset < 0:
-            raise ValueError(f"{offset} and {whence} lead to no place in a file")
-        self._at = start + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")

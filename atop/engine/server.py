@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, cast
 from atop.engine import address
 from atop.engine.base import Engine
 from atop.engine.bdb import BerkeleyEngine
-from atop.engine.client import Admit, Client, Limits, Rights, check_room
+from atop.engine.client import Admit, Client
 from atop.engine.filefolder import FileFolder
 from atop.engine.folder import Folder
+from atop.engine.host import Done, Timer
 from atop.engine.keeping import FolderKeeper, Keeper
+from atop.engine.limits import Limits, Rights, check_room
 from atop.engine.messages import Hello
-from atop.engine.service import Done, Timer
 from atop.errors import StoreClosed, StoreError, StorePermission
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 class Server:
-    """Answers the clients of one store: the :class:`~atop.engine.service.Host` of services.
+    """Answers the clients of one store: the :class:`~atop.engine.host.Host` of services.
 
     When the engine is `slow`, since it asks another server, nothing is read in the loop itself.
     """

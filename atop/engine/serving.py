@@ -22,7 +22,8 @@ from atop.engine.published import share_with_group
 from atop.errors import StoreError
 
 if TYPE_CHECKING:
-    from atop.engine.client import Client, Rights
+    from atop.engine.client import Client
+    from atop.engine.limits import Rights
     from atop.engine.messages import Hello
     from atop.engine.server import Server
 

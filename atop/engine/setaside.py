@@ -7,6 +7,7 @@
         note             one line: what happened
         log.0000000001   as it was before recovery
         files/           external files that no committed item stands for
+      2026-11-21T10-12-00-never-synced/   what a power cut has left, and nobody misses
 
 Bytes are moved or copied here before anything is done to where they were, and are durable then.
 """
@@ -28,6 +29,7 @@ from atop.errors import NotAStore
 FOLDER = "set-aside"
 _NOTE = "note"
 _NEW, _HALF = "new-", "half-"
+_NEVER_SYNCED = "-never-synced"
 _MOST_NOTES = 100
 _MOST_CHARACTERS = 2000
 
@@ -47,26 +49,32 @@ class SetAside:
                     str(self.folder),
                 )
 
-    def notes(self) -> list[str]:
-        """What happened, and where that is, oldest first."""
-        places = self._places()[:_MOST_NOTES]
+    def notes(self, *, losses: bool = False) -> list[str]:
+        """What happened, and where that is, oldest first; or only where `losses` are possible."""
+        places = [
+            place for place in self._places() if not (losses and _NEVER_SYNCED in place.name)
+        ][:_MOST_NOTES]
         told = [(place / _NOTE).read_text("utf-8", "replace") for place in places]
         return [
             f"{text[:_MOST_CHARACTERS].strip()}: see {place}"
             for place, text in zip(places, told, strict=True)
         ]
 
-    def keep(self, files: Iterable[Path], note: str, *, certain: bool = True) -> Path:
+    def keep(
+        self, files: Iterable[Path], note: str, *, certain: bool = True, never_synced: bool = False
+    ) -> Path:
         """Copy files and write a note, durably; answers the folder in which they are.
 
-        What is not `certain` to be damage is to be confirmed or removed: see :meth:`settle`.
+        What is not `certain` to be damage is to be confirmed or removed: see :meth:`settle`. What
+        was `never_synced` is no loss.
         """
         self._make()
         place = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.folder))
         try:
             for file in files:
                 shutil.copyfile(file, place / file.name)
-            final = self._free_name("" if certain else _HALF)
+            suffix = _NEVER_SYNCED if never_synced else ""
+            final = self._free_name("" if certain else _HALF, suffix)
             _tell(place, note)
             for path in place.iterdir():
                 path.chmod(0o600)
@@ -127,13 +135,13 @@ class SetAside:
             and (path / _NOTE).is_file()
         )
 
-    def _free_name(self, prefix: str) -> Path:
+    def _free_name(self, prefix: str, suffix: str = "") -> Path:
         moment = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
         now = self.folder / f"{prefix}{moment}"
-        number, place = 1, now
+        number, place = 1, now.with_name(f"{now.name}{suffix}")
         while os.path.lexists(place):
             number += 1
-            place = now.with_name(f"{now.name}-{number:03}")
+            place = now.with_name(f"{now.name}-{number:03}{suffix}")
         return place
 
 

@@ -139,9 +139,8 @@ class Upstream(RemoteLink):
         except BaseException:
             new.close()
             raise
-        for _ in range(self._snapshots):
-            new.engine.begin_snapshot()
         with self._lock:
+            self._take_snapshots(new.engine)
             self._backing, self._engine = new, new.engine
         old.close()
         log.info("%s is back after %.1f s", self.place, time.time() - self.lost_at)

@@ -13,11 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from atop.engine.base import ITEMS, TABLES
+from atop.engine.checksum import Checksum
 from atop.engine.environment import COMMITS
 from atop.engine.leaves import Leaves, blank, listed
+from atop.engine.logtail import check_logs, log_name, read_tail
 from atop.engine.pagecode import PAGE_BYTES, PageCode
 from atop.engine.progress import Progress
 from atop.engine.recovering import recover
+from atop.errors import AtopError
 
 _ALL = (*TABLES, COMMITS)
 
@@ -92,8 +95,9 @@ class Wreck:
             return
         without = {name for name, leaves in self._originals.items() if 0 in leaves.bad}
         self._copy(without=without)
+        dropped = self._dropped(password)
         problem = recover(self._scratch, password)
-        self.recovered = problem is None and ITEMS not in without
+        self.recovered = problem is None and ITEMS not in without and not dropped
         if problem is not None:
             self.notes.append(
                 "the logs could not be used, so the tables are as the last checkpoint left them, "
@@ -105,6 +109,24 @@ class Wreck:
             if problem is None:
                 self.notes.append(f"{self._source / name} is as the last checkpoint left it, or a "
                                   "later moment: without its first page the logs do not know it")
+
+    def _dropped(self, password: str) -> bool:
+        """Whether recovery will drop whole records, which is told."""
+        checksum = Checksum(password or None)
+        try:
+            tail = read_tail(
+                self._scratch, check_logs(self._scratch, checksum), checksum, password or None
+            )
+        except AtopError:
+            return False  # and so recovery tells
+        if tail.records:
+            what = "the" if checksum.keyed else f"{tail.commits:,}"
+            self.notes.append(
+                f"the log is damaged at byte {tail.end.offset:,} of "
+                f"{self._source / log_name(tail.end.file)}, and {what} commits behind that are not "
+                "saved: nothing reads them, keep the logs"
+            )
+        return bool(tail.records)
 
     def _copy(self, *, logs: bool = True, without: set[str] | None = None) -> None:
         if self._scratch.exists():

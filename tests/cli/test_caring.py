@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from atop import Store
+from tests import wrecks
 from tests.cli.conftest import ROOT, Run, command
+from tests.faults.failing import missing
 
 KILLED = """if True:
     import os, signal, sys
@@ -124,6 +129,23 @@ def test_a_damaged_index_is_made_anew_when_asked_for(path: Path) -> None:
     assert command("query", path, "people", "name").stdout == before
 
 
+def test_a_store_that_another_program_has_open_is_not_repaired_and_the_program_is_named(
+    path: Path,
+) -> None:
+    index = path / "environment" / "index"
+    with Store(path):
+        data = bytearray(index.read_bytes())
+        data[4096 + 50] ^= 0xFF
+        index.write_bytes(data)
+        done = command("verify", "--repair", path)
+        assert done.returncode == 1
+        assert f"DAMAGE: {index}" in done.stdout
+        assert f"{path} is in use: process {os.getpid()} (" in done.stderr
+        assert "close the store there, then try again" in done.stderr
+        assert not (path / "set-aside").exists()
+    assert command("verify", "--repair", path).returncode == 0
+
+
 def test_a_whole_store_is_not_repaired(path: Path) -> None:
     assert command("verify", "--repair", path).stdout == command("verify", path).stdout
     assert not (path / "set-aside").exists()
@@ -159,3 +181,20 @@ def test_names_of_classes_are_given_with_their_numbers(run: Run, path: Path) -> 
     done = run("salvage", path.with_name("nowhere"), path.with_name("saved"))
     assert done.exit_code == 1
     assert done.output.startswith("Error: there is no store at ")
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_a_table_that_the_disk_does_not_give_is_told_with_the_disk_first(
+    tmp_path: Path,
+) -> None:
+    path = wrecks.make(tmp_path / "store.atop")
+    items = path / "environment" / "items"
+    traced = ["strace", "-f", "-qq", "-o", os.devnull, "-P", str(items), "-e", "trace=pread64",
+              "-e", "inject=pread64:error=EIO:when=7+"]
+    done = subprocess.run(
+        [*traced, sys.executable, "-m", "atop", "verify", str(path)],
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=120,
+    )
+    assert done.returncode == 1
+    assert f"DAMAGE: {items}: it cannot be read: Input/output error" in done.stdout
+    assert "way back: copy the folder to another disk first" in done.stdout

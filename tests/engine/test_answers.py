@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from atop.engine.answers import Answers
 from atop.engine.base import INDEX, ITEMS, Engine, Range
-from atop.engine.link import Joined, Owned
+from atop.engine.joined import Joined
+from atop.engine.owned import Owned
 from atop.errors import SnapshotTooOld
 from tests.engine.steps import CACHE, ident, index_key, put
 

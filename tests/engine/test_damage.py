@@ -419,3 +419,23 @@ def test_exchanged_tables_are_found(killed: Path) -> None:
     (folder / "aside").rename(folder / "commits")
     with pytest.raises(DamagedStore, match="is not the table that the logs belong to"):
         opened(killed)
+
+
+@pytest.mark.parametrize("table", ["index", "commits", "items"])
+def test_a_damaged_first_page_is_told_with_the_repair_that_makes_it_anew(
+    killed: Path, table: str
+) -> None:
+    opened(killed).close()
+    change(killed / "environment" / table, 0, bytes(4096))
+    with pytest.raises(DamagedStore, match=r"page 0.*: run `atopdb verify --repair`.* else run"):
+        opened(killed)
+
+
+def test_a_lost_page_of_items_is_told_with_salvage_since_no_repair_brings_it_back(
+    killed: Path,
+) -> None:
+    opened(killed).close()
+    (killed / "owner").write_text('{"pid": 1}')
+    change(killed / "environment" / "items", 2 * 4096, bytes(4096))
+    with pytest.raises(DamagedStore, match=r"page 2 of .*: run `atopdb salvage`"):
+        opened(killed)

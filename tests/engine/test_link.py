@@ -84,7 +84,7 @@ def test_who_reads_can_be_joined_by_who_writes_in_the_same_process(store: Path) 
     fill(writer, range(500, 600))
     assert len(rows(reader)) == 600
     assert [delta.serial for delta in reader.commits(serial)] == [serial + 1]
-    reader.end_snapshot()
+    reader.end_snapshot(serial)
     reader.close()
     writer.close()
     assert_closed_in_order(store, 600)

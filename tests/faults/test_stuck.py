@@ -32,7 +32,7 @@ def test_an_owner_whose_disk_hangs_is_named_in_bounded_time_and_all_goes_on_afte
     owner: Other, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("atop.engine.lasting._LEAST_PATIENCE", 1.0)
-    monkeypatch.setattr("atop.engine.remote._PATIENCE", 1.0)
+    monkeypatch.setattr("atop.engine.sending._PATIENCE", 1.0)
     with Store(owner.path, timeout=1) as store:
         thing = store.getItemByID(1)
         assert thing.n == 0

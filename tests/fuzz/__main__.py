@@ -6,6 +6,7 @@ What makes a target fail is kept in tests/fuzz/cases, where the tests find it.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked, rest = parser.parse_known_args()
     if asked.one:
-        _fuzz(asked.one, rest)
+        _fuzz(asked.one, [*asked.targets, *rest])
         return
     from tests.fuzz.targets import TARGETS
 
@@ -37,16 +38,18 @@ def _run(name: str, seconds: float) -> bool:
 
     kept = CASES / name
     kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="atop-corpus-") as corpus:
+    with tempfile.TemporaryDirectory(prefix="atop-corpus-") as folder:
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
         for number, seed in enumerate(SEEDS[name]):
-            (Path(corpus) / str(number)).write_bytes(seed)
+            (corpus / str(number)).write_bytes(seed)
         print(f"{name}: {seconds:.0f} s", flush=True)
         done = subprocess.run([
-            sys.executable, "-m", "tests.fuzz", "--one", name, corpus, str(kept),
+            sys.executable, "-m", "tests.fuzz", "--one", name, str(corpus), str(kept),
             f"-max_total_time={max(1, round(seconds))}", f"-artifact_prefix={kept}/",
             "-rss_limit_mb=2048", "-timeout=20", "-max_len=4096", "-print_final_stats=1",
             "-verbosity=0",
-        ], check=False)  # fmt: skip
+        ], env={**os.environ, "TMPDIR": folder}, check=False)  # fmt: skip
     return done.returncode == 0
 
 

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
 import pickle
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from click.testing import CliRunner
-
-from atop import Index, Item, Store
-from atop.cli.app import cli
+from atop import Item
 from atop.cli.output import clean
-from atop.engine import keyring, wire
+from atop.engine import keyfile, wire
 from atop.engine.folder import check_format
 from atop.engine.owner import Owner
 from atop.engine.tokens import Tokens, line_for
 from atop.errors import (
-    AtopError,
     DamagedStore,
     NotLoadable,
     ProtocolError,
@@ -37,9 +28,9 @@ from atop.keys import decode, encode
 from atop.plain import plain, shown
 from atop.records import Allowed, decode_entries, decode_header, encode_record, loader
 from tests.engine.vectors import VECTORS
+from tests.fuzz import verbs
 
 Target = Callable[[bytes], None]
-_LEFT_OUT = frozenset({"serve", "shell", "browse", "key", "encrypt"})
 
 
 class Guarded(Item):
@@ -110,7 +101,7 @@ def frames(data: bytes) -> None:
 
 def lines(data: bytes) -> None:
     """FORMAT, the owner's note, KEY and a file of tokens: each is understood or refused."""
-    folder = _folder()
+    folder = verbs.folder()
     for name in ("FORMAT", "owner", "KEY", "tokens"):
         (folder / name).write_bytes(data)
         (folder / name).chmod(0o600)
@@ -131,43 +122,7 @@ def _owner(folder: Path) -> None:
 
 
 def _keyring(folder: Path) -> None:
-    keyring._read(folder)
-
-
-def arguments(data: bytes) -> None:
-    """Whatever words follow ``atopdb``: an answer, or an error in the user's words."""
-    text = data.replace(b"\0", b"").decode("utf-8", "surrogateescape")  # none in argv
-    words = [str(_store()) if word == "STORE" else word.replace("/", "").replace("..", "")
-             for word in text.split("\n")]  # fmt: skip
-    if not words or words[0] not in cli.commands or words[0] in _LEFT_OUT:
-        verbs = sorted(set(cli.commands) - _LEFT_OUT)
-        words.insert(0, verbs[len(data) % len(verbs)])
-    here = os.getcwd()
-    os.chdir(_folder())
-    try:
-        result = CliRunner().invoke(cli, words, prog_name="atopdb")
-    finally:
-        os.chdir(here)
-    failed = result.exception
-    if failed is not None and not isinstance(failed, SystemExit | AtopError):
-        raise failed
-    assert result.exit_code in (0, 1, 2)
-
-
-@cache
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="atop-fuzz-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-@cache
-def _store() -> Path:
-    path = _folder() / "s.atop"
-    with Store(path, durable=False) as store, store.transaction():
-        people = store.pool("people", "name", Index("email", unique=True))
-        people.addItem(Item(name="Ann", email="a@example.org", born=date(1970, 1, 2)))
-    return path
+    keyfile.read(folder)
 
 
 _STATES: list[dict[str, Any]] = [
@@ -179,7 +134,8 @@ _STATES: list[dict[str, Any]] = [
 _NOTE = {"pid": 4711, "command": "python3", "host": "attic", "since": "2026-11-21 04:25:47"}
 
 TARGETS: dict[str, Target] = {
-    each.__name__: each for each in (records, dumps, keys, frames, lines, arguments)
+    "records": records, "dumps": dumps, "keys": keys, "frames": frames, "lines": lines,
+    **verbs.TARGETS,
 }
 SEEDS: dict[str, list[bytes]] = {
     "records": [encode_record(1, 1, pickle.dumps(each, 5), [b"entry"]) for each in _STATES],
@@ -188,6 +144,4 @@ SEEDS: dict[str, list[bytes]] = {
     "frames": [frame[4:] for _, frame in VECTORS],
     "lines": [b"atop 1 berkeleydb\n", json.dumps(_NOTE).encode(),
               json.dumps({"closed": {"items": 8192}}).encode(), line_for("a", "t", True).encode()],
-    "arguments": [b"info\nSTORE", b"query\nSTORE\npeople\nname\n--format\njson", b"get\nSTORE\n3",
-                  b"pools\nSTORE", b"verify\nSTORE", b"files\nSTORE\n--format\ncsv"],
-}  # fmt: skip
+} | verbs.SEEDS  # fmt: skip

@@ -19,7 +19,7 @@ from typing import Any
 
 from atop.errors import DamagedStore
 from tests.powercuts.life import Life, Place, ends, replay
-from tests.powercuts.recovered import Promises, Wrong, check, check_all
+from tests.powercuts.recovered import Promises, Wrong, check, check_all, start_anew
 
 _PATIENCE = 60
 _ALL_CHECKED = 0.004
@@ -27,12 +27,15 @@ _ALL_CHECKED = 0.004
 
 @dataclass
 class Result:
-    """What came of cuts: how many of each kind, what went wrong, and the times in seconds."""
+    """What came of cuts: how many of each kind, what went wrong, and the times in seconds.
+
+    ``reported`` counts how what was set aside was reported: quietly, or as a loss.
+    """
 
     cuts: Counter[str] = field(default_factory=Counter)
     wrong: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
-    set_aside: int = 0
+    reported: Counter[str] = field(default_factory=Counter)
     records: int = 0
     seconds: list[float] = field(default_factory=list)
 
@@ -46,7 +49,7 @@ class Result:
         self.cuts += other.cuts
         self.wrong += other.wrong
         self.refused += other.refused
-        self.set_aside += other.set_aside
+        self.reported += other.reported
         self.records += other.records
         self.seconds += other.seconds
 
@@ -101,7 +104,8 @@ def _note(told: dict[str, Any], places: list[Place], result: Result) -> None:
     if "seconds" in told:
         result.seconds.append(told["seconds"])
     result.refused += told.get("refused", 0)
-    result.set_aside += told.get("set aside", 0)
+    if told.get("reported"):
+        result.reported[told["reported"]] += 1
 
 
 def _keep(life: Life, place: Place, keep: Path | None) -> None:
@@ -126,7 +130,7 @@ def _in_child(
             place.cut.leave(disk, scratch / "cut", ends(life, place, disk))
             begun = time.perf_counter()
             try:
-                told["set aside"] = _check(scratch / "cut", promises, place)
+                told["reported"] = _check(scratch / "cut", promises, place)
             except DamagedStore as error:
                 if place.cut.torn_pages or life.strict:
                     told["refused"] = 1
@@ -145,10 +149,11 @@ def _in_child(
         os._exit(70)
 
 
-def _check(folder: Path, promises: Promises, place: Place) -> bool:
+def _check(folder: Path, promises: Promises, place: Place) -> str:
     chance = Random(place.cut.seed)
     path = folder / "store.atop"
-    set_aside = check(path, promises.until(place.step), chance)
+    start_anew(path)
+    reported = check(path, promises.until(place.step), chance)
     if chance.random() < _ALL_CHECKED:
         check_all(path)
-    return set_aside
+    return reported

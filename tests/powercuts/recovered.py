@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ from atop import Item, Store
 from atop.engine.base import CATALOG, INDEX, ITEMS, TABLES, Commit, Range, next_state
 from atop.engine.environment import COMMITS
 from atop.engine.folder import Folder, open_folder
+from atop.engine.setaside import SetAside
 from tests.checking import check_store
 from tests.powercuts.ledger import NOTES, file_hash, row_hash, total
 from tests.powercuts.trace import Event
@@ -78,8 +79,18 @@ class Wrong(Exception):
     """What was found is not what was promised."""
 
 
-def check(path: Path, promise: Promise, chance: Random) -> bool:
-    """Recover the store in `path`, and compare it; answers whether anything was set aside.
+def start_anew(path: Path) -> None:
+    """The system has come to an end: the note of who had the store in `path` is of a run before."""
+    owner = path / "owner"
+    with suppress(OSError, ValueError):
+        note = json.loads(owner.read_bytes())
+        if "boot" in note:
+            note |= {"boot": "the run of the system before", "folder": path.stat().st_ino}
+            owner.write_text(json.dumps(note))
+
+
+def check(path: Path, promise: Promise, chance: Random) -> str:
+    """Recover the store in `path`, and compare it; answers how what was set aside is reported.
 
     :raises Wrong: when it is another state than one that was promised.
     :raises AtopError: when it does not open.
@@ -87,7 +98,10 @@ def check(path: Path, promise: Promise, chance: Random) -> bool:
     folder = open_folder(path, read_only=False, cache_bytes=CACHE)
     try:
         _compare(folder, promise)
-        serial, set_aside = folder.engine.serial, bool(folder.dropped)
+        serial = folder.engine.serial
+        reported = "quietly" if folder.dropped else ""
+        if SetAside(path).notes(losses=True):
+            reported = "as a loss"
         token = folder.engine.last.token.hex()
         again = chance.random() < 0.1
         if again:
@@ -101,7 +115,7 @@ def check(path: Path, promise: Promise, chance: Random) -> bool:
                 raise Wrong("a commit after the recovery is lost")
             _undo(folder)
             _compare_content(folder, promise.states[token])
-    return set_aside
+    return reported
 
 
 def check_all(path: Path) -> None:

@@ -207,7 +207,8 @@ WITHOUT: dict[str, Callable[[], None]] = {
     "the sync of the log": lambda: setattr(log, "_sync", lambda descriptor: None),
     "the sync of names of files": lambda: setattr(filefolder, "sync_folder", lambda folder: None),
     "waiting before files are removed": lambda: setattr(
-        BerkeleyEngine, "remove_later", lambda engine, serial, files: engine.files.remove(files)
+        BerkeleyEngine, "remove_later",
+        lambda engine, serial, files: engine.files.remove(files, serial),
     ),
 }
 """What may be left undone, so that it can be seen that power cuts find out."""

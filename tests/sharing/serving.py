@@ -22,9 +22,9 @@ import trustme
 from atop import Store
 from atop.engine import wire
 from atop.engine.admission import Admission
-from atop.engine.client import Limits
 from atop.engine.daemon import FolderSite
 from atop.engine.doors import Doors
+from atop.engine.limits import Limits
 from atop.engine.messages import Answer, Failure, Hello, Leaving, Request
 from atop.engine.tokens import line_for
 

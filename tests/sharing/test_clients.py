@@ -11,6 +11,7 @@ import pytest
 from atop import Store
 from atop.errors import NoTransaction, ReadOnlyStore, SnapshotTooOld
 from tests.sharing.processes import Failed, Other, Thing
+from tests.sharing.serving import until
 
 Start = Callable[..., Other]
 
@@ -213,6 +214,90 @@ def test_a_deleted_file_goes_when_who_had_a_snapshot_has_gone(
     with store.transaction():
         store.add(Thing())
     assert not where.exists()
+
+
+def until_gone(path: Path) -> None:
+    until(lambda: not path.exists())
+
+
+BEGIN = "moment = store.snapshot(); moment.__enter__()"
+END = "moment.__exit__(None, None, None)"
+
+
+def test_deleted_files_go_though_snapshots_of_processes_always_overlap(
+    store: Store, owner: Other, other: Start
+) -> None:
+    files = []
+    with store.transaction():
+        for n in range(6):
+            with store.newFile(f"{n}.txt") as file:
+                file.write(b"%d" % n)
+            files.append((n, file.id, file.path))
+    third = other()
+    readers = [third, owner, third, owner, third, owner]
+    readers[0].do(BEGIN)
+    for (n, ident, where), older, newer in zip(files, readers, [*readers[1:], third], strict=True):
+        with store.transaction():
+            store.delete(store.getItemByID(ident))
+        newer.do(BEGIN)
+        with store.transaction():
+            store.add(Thing())
+        assert older.do(f"answer = store.getItemByID({ident}).open().read().decode()") == str(n)
+        older.do(END)
+        until_gone(where)
+    third.do(END)
+
+
+def test_a_deleted_file_goes_when_the_only_process_that_sees_it_is_killed(
+    store: Store, other: Start
+) -> None:
+    with store.transaction():
+        with store.newFile("a.txt") as file:
+            file.write(b"gone")
+    where = file.path
+    third = other()
+    third.do(BEGIN)
+    with store.transaction():
+        store.delete(file)
+    with store.snapshot():
+        assert where.exists()
+        third.kill()
+        until(lambda: not where.exists())
+
+
+def test_a_deleted_file_stays_for_who_reads_and_has_let_a_writer_in(
+    path: Path, other: Start
+) -> None:
+    with Store(path) as made, made.transaction(), made.newFile("a.txt") as file:
+        file.write(b"kept")
+    with Store(path, readOnly=True, timeout=5) as reader:
+        assert reader.folder is not None
+        with reader.snapshot():
+            seen = reader.getItemByID(file.id)
+            where = seen.path
+            writer = other()
+            writer.do(f"with store.transaction(): store.delete(store.getItemByID({file.id}))")
+            with seen.open() as source:
+                assert source.read() == b"kept"
+            writer.do("with store.transaction(): store.add(Thing())")
+            assert where.exists()
+        writer.do("with store.transaction(): store.add(Thing())")
+        assert not where.exists()
+
+
+def test_a_deleted_file_stays_though_somebody_tidies_the_locks_away(
+    store: Store, other: Start
+) -> None:
+    with store.transaction():
+        with store.newFile("a.txt") as file:
+            file.write(b"kept")
+    where = file.path
+    with store.snapshot():
+        (where.parents[1] / "serial").unlink()
+        other().do(f"with store.transaction(): store.delete(store.getItemByID({file.id}))")
+        with store.getItemByID(file.id).open() as source:
+            assert source.read() == b"kept"
+    until(lambda: not where.exists())
 
 
 # Threads

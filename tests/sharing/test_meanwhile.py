@@ -163,7 +163,7 @@ def test_an_id_that_is_given_again_takes_no_file_over(tmp_path: Path) -> None:
     left = folder.files.path(2)
     left.write_bytes(b"of a transaction that was cut off")
     with folder.files.held():
-        folder.files.remove([2])
+        folder.files.remove([2], 1)
         assert left.exists(), "a snapshot may read it"
         put(folder.engine, {(ITEMS, ident(1)): b"it was there before"})
         assert left.exists()

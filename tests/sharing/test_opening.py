@@ -171,7 +171,7 @@ AS = """
 import os, sys
 path, uid, gid, readonly = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
 from atop import File, Store
-from atop.engine import remote, server
+from atop.engine import joined, server
 from atop.errors import AtopError
 os.setgroups([])
 os.setgid(gid)

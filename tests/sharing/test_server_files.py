@@ -13,7 +13,7 @@ import pytest
 
 from atop import Item, Store
 from atop.engine import messages, wire
-from atop.errors import DamagedStore, StoreError, TransactionLost, ValueRefused
+from atop.errors import DamagedStore, NoSuchItem, SnapshotTooOld, TransactionLost, ValueRefused
 from tests.checking import check_store
 from tests.sharing.serving import Here, Raw, until
 
@@ -112,6 +112,60 @@ def test_an_open_file_can_be_read_after_its_deletion(here: Here) -> None:
         until(lambda: not there(here))
 
 
+def test_an_open_file_can_be_read_when_the_snapshot_that_found_it_has_ended(here: Here) -> None:
+    with here.open() as store, here.open() as other:
+        file = write(store)
+        with store.snapshot():
+            with other.transaction():
+                other.delete(other.getItemByID(file.id))
+            source = store.getItemByID(file.id).open()
+        with source:
+            with other.transaction():
+                other.add(Item())
+            assert source.read() == DATA
+        until(lambda: not there(here))
+
+
+def test_a_snapshot_whose_connection_was_lost_keeps_what_is_deleted_later(here: Here) -> None:
+    with here.open() as store, here.open() as other:
+        file = write(store)
+        with store.snapshot():
+            seen = store.getItemByID(file.id)
+            with other.transaction():
+                other.add(Item())
+            store._link.connection.close()  # type: ignore[union-attr]
+            assert store.engine.state
+            with other.transaction():
+                other.delete(other.getItemByID(file.id))
+            with other.snapshot(), seen.open() as source:
+                assert source.read() == DATA
+        until(lambda: not there(here))
+
+
+def test_a_snapshot_whose_connection_was_lost_tells_of_a_file_that_has_gone(here: Here) -> None:
+    with here.open() as store, here.open() as other:
+        file = write(store)
+        with store.snapshot():
+            seen = store.getItemByID(file.id)
+            assert seen.size == len(DATA)
+            store._link.connection.close()  # type: ignore[union-attr]
+            until(lambda: len(here.server.clients) == 1)
+            with other.transaction():
+                other.delete(other.getItemByID(file.id))
+            until(lambda: not there(here))
+            with pytest.raises(SnapshotTooOld, match=r"deleted while no snapshot kept it.*begin"):
+                seen.open().read()
+        with store.snapshot(), pytest.raises(NoSuchItem):
+            store.getItemByID(file.id)
+
+
+def test_a_snapshot_that_was_not_begun_cannot_be_ended(here: Here) -> None:
+    with Raw(here.port) as raw:
+        raw.greet()
+        raw.say(messages.EndSnapshot(0, 7))
+        assert "no snapshot of commit 7" in raw.farewell()
+
+
 def test_a_file_that_is_dropped_is_closed(here: Here) -> None:
     with here.open() as store:
         file = write(store)
@@ -143,7 +197,9 @@ def test_a_file_that_is_gone_is_told(here: Here) -> None:
         file = write(store)
         path = here.path / "files" / str(file.id)
         path.unlink()
-        with pytest.raises(StoreError, match="there is no file"), file.open() as source:
+        with pytest.raises(DamagedStore, match=r"no file.*its item is there: restore"), (
+            file.open()
+        ) as source:
             source.read()
         path.write_bytes(DATA)
 
@@ -199,7 +255,7 @@ def test_much_is_sent_without_filling_the_memory(tmp_path: Path) -> None:
         _, answer = upload(raw, *[chunk] * 100, size=100 << 19, sha256=digest)
         assert wire.body(messages.FileEnd, answer.body) is True
         (client,) = here.server.clients
-        assert client._in_work == 0
+        assert client._work.size == 0
 
 
 def test_a_file_whose_connection_has_gone_is_sent_again(here: Here) -> None:

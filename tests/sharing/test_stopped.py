@@ -75,7 +75,7 @@ def test_a_client_waits_in_bounded_time_and_goes_on_afterwards(path: Path, owner
 def test_a_commit_to_a_stopped_owner_is_in_doubt_and_in_or_not_as_a_whole(
     path: Path, owner: Other, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atop.engine.remote._PATIENCE", 0.5)
+    monkeypatch.setattr("atop.engine.sending._PATIENCE", 0.5)
     with Store(path, timeout=0.1, durable=False) as store:
         first, second = store.getItemByID(1), Thing(n=0)
         with pytest.raises(CommitInDoubt, match="not known"):

@@ -22,10 +22,11 @@ from pathlib import Path
 from atop import Store
 from tests.checking import check_store
 from tests.torture import bank
-from tests.torture.arena import Arena, Child, Failed, Hang
+from tests.torture.arena import Arena, Child
 from tests.torture.attacks import Attacks
 from tests.torture.board import Board
 from tests.torture.figures import Figures
+from tests.torture.hangs import Failed, Hang
 from tests.torture.journal import Journal
 from tests.torture.points import ENDS, POINTS
 from tests.torture.server import issue

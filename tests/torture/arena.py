@@ -13,21 +13,18 @@ from pathlib import Path
 from tests.torture.board import (
     CLOSE,
     EXIT,
-    NOTHING,
-    OPERATIONS,
     PLACES,
     THREADS,
     Board,
     Place,
-    is_alive,
 )
 from tests.torture.figures import Figures
+from tests.torture.hangs import HANGS, Failed, Hang, Watch
 from tests.torture.points import ENDS
 from tests.torture.server import Serving
 from tests.torture.setting import Setting
 from tests.torture.worker import CLOSE_ALL, Worker
 
-HANGS = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
 _TICK = 0.002
 _LONGEST = 120.0
@@ -41,14 +38,6 @@ class Child(BaseException):
         super().__init__()
         self.run = run
         self.folder = folder
-
-
-class Failed(Exception):
-    """The torture has found something."""
-
-
-class Hang(Failed):
-    """Something takes too long."""
 
 
 @dataclass
@@ -74,7 +63,7 @@ class Arena:
         self._killed: dict[int, tuple[str, float, bool]] = {}
         self._since: dict[tuple[int, int], int] = {}
         self._outage: _Outage | None = None
-        self._stops: list[tuple[float, float]] = []
+        self._hangs = Watch(board, figures)
         self._respawning = False
         with_all_orphans()
 
@@ -110,7 +99,7 @@ class Arena:
 
     def _wait_for_all(self, ended: Callable[[], bool]) -> None:
         if not self.pump_until(ended, _LONGEST):
-            raise Hang(f"{self._ages()}these do not end")
+            raise Hang(f"{self._hangs.ages()}these do not end")
 
     def is_server(self, number: int) -> bool:
         """Whether that place has the server."""
@@ -166,7 +155,7 @@ class Arena:
         time.sleep(seconds)
         self._reap()
         self.look_for_failures()
-        self._look_for_hangs()
+        self._hangs.look(self.owner, self.setting.folder)
         self._look_for_recovery()
 
     def pump_until(self, holds: Callable[[], bool], seconds: float) -> bool:
@@ -219,7 +208,7 @@ class Arena:
         os.kill(self.board[number].pid, signal.SIGCONT)
         shared = self.board.shared
         shared.stop_ended = time.monotonic()
-        self._stops.append((shared.stop_began, shared.stop_ended))
+        self._hangs.stopped(shared.stop_began, shared.stop_ended)
 
     def _lines(self) -> Iterator[tuple[Place, int]]:
         for number in self._manned.values():
@@ -292,46 +281,6 @@ class Arena:
         if path.exists() and path.stat().st_size:
             time.sleep(_SAID_IN)
             raise Failed(path.read_text())
-
-    def _look_for_hangs(self) -> None:
-        now = time.monotonic()
-        for number, place in enumerate(self.board):
-            if not place.pid or (number >= PLACES and not is_alive(place.pid)):
-                continue
-            for thread, line in enumerate(place.lines):
-                since = line.began
-                if line.operation == NOTHING or now - since < HANGS:
-                    continue
-                if now - since - self._stopped_since(since) > HANGS:
-                    self._hang(number, thread, OPERATIONS[line.operation], now - since)
-
-    def _stopped_since(self, moment: float) -> float:
-        shared, now = self.board.shared, time.monotonic()
-        self._stops = [stop for stop in self._stops if stop[1] > now - 6 * HANGS]
-        stops = list(self._stops)
-        if shared.stop_began > shared.stop_ended:
-            stops.append((shared.stop_began, now))
-        return sum(max(0.0, end - max(began, moment)) for began, end in stops)
-
-    def _hang(self, number: int, thread: int, what: str, seconds: float) -> None:
-        self.figures.hangs += 1
-        ages = self._ages()
-        self.board.show_stacks()
-        raise Hang(
-            f"{ages}thread {thread} of process {self.board[number].pid} in place {number} has "
-            f"been at {what!r} for {seconds:.1f} s; the owner is in place {self.owner}; stacks of "
-            f"all are in {self.setting.folder / 'stacks'}"
-        )
-
-    def _ages(self) -> str:
-        """What everybody does, and since when."""
-        now = time.monotonic()
-        return "".join(
-            f"place {number}, process {place.pid}, thread {thread}: {OPERATIONS[line.operation]} "
-            f"for {now - line.began:.3f} s, {line.done} done\n"
-            for number, place in enumerate(self.board) if place.pid
-            for thread, line in enumerate(place.lines)
-        )
 
     def _look_for_recovery(self) -> None:
         outage = self._outage

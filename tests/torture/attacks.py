@@ -11,9 +11,10 @@ from pathlib import Path
 
 from atop import Store
 from atop.errors import StoreBusy
-from tests.torture.arena import HANGS, Arena
+from tests.torture.arena import Arena
 from tests.torture.bank import Broken, expect
 from tests.torture.figures import Figures
+from tests.torture.hangs import HANGS
 from tests.torture.points import CLIENT, CLOSING, COMING, ENDS, MEETING, OPENING, OWNER
 from tests.torture.setting import Setting, report
 from tests.torture.worker import (

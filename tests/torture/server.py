@@ -10,9 +10,9 @@ from pathlib import Path
 import trustme
 
 from atop.engine.admission import Admission
-from atop.engine.client import Limits
 from atop.engine.daemon import FolderSite
 from atop.engine.doors import Door, Doors
+from atop.engine.limits import Limits
 from atop.engine.tokens import line_for
 from tests.torture.board import CLOSE, NOTHING, OPEN, THREADS, Board
 from tests.torture.setting import PATIENCE, TOKEN, Setting, die_with_parent, prepare, report
