@@ -6,8 +6,8 @@ JOBS   ?= auto
 python := .venv/bin/python
 made   := $(PYTHON) in $(CURDIR)
 
-.PHONY: help demo test lint bench bench-sharing bench-browser screenshots clean
-.PHONY: damage faults fuzz model mutations powercuts soak torture
+.PHONY: help demo test lint bench bench-quick bench-sharing bench-browser screenshots clean
+.PHONY: damage faults fuzz model mutations powercuts pure sanitize soak torture
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,12 @@ test: lint  ## check the code with ruff and mypy, then run the tests
 	@echo "pytest"
 	@$(python) -m pytest --quiet --numprocesses=$(JOBS) --dist=worksteal
 
+pure: .venv/ready  ## run the tests without the modules in C
+	@ATOP_NATIVE=0 $(python) -m pytest --quiet --numprocesses=$(JOBS) --dist=worksteal
+
+sanitize: .venv/ready  ## look for wrong accesses to memory in the modules in C (gcc)
+	@scripts/sanitize $(python)
+
 lint: .venv/ready  ## check the code with ruff and mypy
 	@echo "ruff check"
 	@$(python) -m ruff check --quiet
@@ -27,7 +33,11 @@ lint: .venv/ready  ## check the code with ruff and mypy
 	@$(python) -m mypy --no-error-summary
 
 bench: .venv/ready  ## measure, and write doc/performance.rst; see also bench-sharing
+	@$(python) -m pip install --quiet --editable '.[bench]'
 	@$(python) benchmarks/core.py
+
+bench-quick: .venv/ready  ## count calls, syncs and blocks of memory, beside what they may be
+	@$(python) benchmarks/counts.py
 
 bench-sharing: .venv/ready  ## measure beside ZEO and Durus, and write doc/performance-sharing.rst
 	@$(python) benchmarks/sharing.py
@@ -72,7 +82,8 @@ clean:  ## remove .venv, build products and caches
 	@rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/ready: setup.cfg pyproject.toml scripts/setup scripts/system
+.venv/ready: setup.cfg setup.py pyproject.toml atop/_native.c atop/engine/_native.c scripts/setup \
+             scripts/system
 	@scripts/setup "$(PYTHON)" "$(made)"
 
 # Made with another Python, moved, or left behind by an upgrade: make .venv again.

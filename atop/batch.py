@@ -47,7 +47,7 @@ class Batch:
         waiting, self.waiting = self.waiting, {}
         self.items.update(waiting)
         stored = [key for key, item in waiting.items() if _bond(item).stored]
-        records = self._transaction.overlay.getmany(ITEMS, stored)
+        records = self._transaction.overlay.getmany(ITEMS, stored) if stored else []
         old = dict(zip(stored, records, strict=True))
         for key, item in waiting.items():
             self._prepare(key, item, old.get(key))

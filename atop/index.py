@@ -15,6 +15,7 @@ from typing import Any
 from atop.errors import DuplicateKey, IndexKeyError
 from atop.item import Item
 from atop.keys import ENCODERS, Key, decode, encode
+from atop.native import decode_keys, encode_entries
 from atop.values import IMMUTABLE
 
 Extract = Callable[[Item], Any]
@@ -96,7 +97,7 @@ class PoolPlan:
             and not plan.index.multiple
             for plan in self.plans
         )
-        self._prefixes = [plan.prefix for plan in self.plans] if plain else []
+        self._prefixes = tuple(plan.prefix for plan in self.plans) if plain else ()
         names = [str(plan.index.key) for plan in self.plans]
         get: Any = attrgetter(*names)
         self._values = get if len(names) > 1 else lambda item: (get(item),)
@@ -108,10 +109,7 @@ class PoolPlan:
         """
         if self._prefixes:
             try:
-                return [
-                    prefix + ENCODERS[type(value)](value)
-                    for prefix, value in zip(self._prefixes, self._values(item), strict=True)
-                ]
+                return encode_entries(self._prefixes, self._values(item), ENCODERS)
             except (AttributeError, KeyError, IndexKeyError):
                 pass  # not all of them are attributes of plain types, so it takes longer
         return [entry for plan in self.plans for entry in plan.entries(item)]
@@ -141,6 +139,11 @@ def pool_keys(entries: Iterable[bytes]) -> set[bytes]:
 def key_of(entry: bytes, prefix: bytes) -> Key:
     """The key in an entry, or in a row of the table."""
     return decode(entry, len(prefix))[0]
+
+
+def keys_of(rows: Iterable[bytes], prefix: bytes) -> list[Key]:
+    """The keys in entries, or in rows of the table, that all begin with `prefix`."""
+    return decode_keys(rows, len(prefix), decode)
 
 
 def check_unique(

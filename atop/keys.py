@@ -36,6 +36,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from atop.errors import DamagedStore, IndexKeyError
+from atop.native import encode_key
 from atop.numeric import (
     NAN,
     NUMBER,
@@ -81,8 +82,8 @@ def encode(value: object) -> bytes:
 
     Raises :class:`IndexKeyError` for a value that has no place in the order of keys.
     """
-    encoder = ENCODERS.get(type(value))
-    return _encode_subclass(value) if encoder is None else encoder(value)
+    encoded = encode_key(value, ENCODERS)
+    return _encode_subclass(value) if encoded is None else encoded
 
 
 def encode_prefix(value: str | bytes | tuple[Key, ...]) -> bytes:

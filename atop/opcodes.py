@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from atop.native import NATIVE, simplicity
 from atop.walk import walk
 
 _SHORT = 1600  # bytes, too few for values nested too deeply
@@ -25,22 +26,27 @@ _MOST_CONTAINERS = 400
 _MOST_SHARING = 9  # tuples and recalled values: 2**9 * 1600 is less than what is walked through
 
 
-def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], None]:
+def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], bool]:
     """A function that raises if a pickle must not be loaded; `find` gives a class by its name.
 
-    It raises :class:`~atop.errors.DamagedStore`, or what `find` does.
+    It answers whether any unpickler will do, where there is no item nor a class of the program. It
+    raises :class:`~atop.errors.DamagedStore`, or what `find` does.
     """
 
-    def check(pickled: bytes) -> None:
+    def check(pickled: bytes) -> bool:
         size = len(pickled)
         in_one_frame = pickled[3:11] == (size - 11).to_bytes(8, "little", signed=True)
-        if in_one_frame and size < _SHORT and plain(pickled):
-            return
-        if not (_is_whole(pickled) and _is_plain(pickled)):
+        short = in_one_frame and size < _SHORT and plain(pickled)
+        if not short and not (_is_whole(pickled) and _is_plain(pickled)):
             walk(pickled, find)
+        return False
+
+    def check_in_c(pickled: bytes) -> bool:
+        found = simplicity(pickled)
+        return found == 2 or (found == 0 and check(pickled))
 
     plain = _PLAIN.fullmatch
-    return check
+    return check_in_c if NATIVE else check
 
 
 def _is_whole(pickled: bytes) -> bool:

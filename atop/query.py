@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from atop.engine.base import Range
 from atop.errors import IndexKeyError
-from atop.index import Plan, key_of
+from atop.index import Plan, keys_of
 from atop.keys import Key, encode, encode_prefix
 from atop.objects import number
 
@@ -215,8 +215,9 @@ class Query(Sequence[Any]):
         if self._shows == "ids":
             return keys, [number(key[-8:]) for key in keys]
         if self._shows == "keys":
-            return keys, [key_of(key, prefix) for key in keys]
-        return keys, [(key_of(key, prefix), number(key[-8:])) for key in keys]
+            return keys, keys_of(keys, prefix)
+        ids = [number(key[-8:]) for key in keys]
+        return keys, list(zip(keys_of(keys, prefix), ids, strict=True))
 
     def _with(self, **changes: Any) -> Query:
         now: dict[str, Any] = {

@@ -158,11 +158,12 @@ def loader(
 
     buffer = io.BytesIO
     check = allowed.check_pickle
+    loads = pickle.loads
 
     def load(data: bytes) -> dict[str, Any]:
-        check(data)
+        any_will_do = check(data)
         try:
-            state = StateUnpickler(buffer(data)).load()
+            state = loads(data) if any_will_do else StateUnpickler(buffer(data)).load()
         except NotLoadable:
             raise
         except Exception as error:

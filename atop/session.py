@@ -171,11 +171,16 @@ class Session(Objects):
     def page(self, within: Range) -> tuple[list[bytes], list[Item]]:
         """A page of an index: its keys, and their items."""
         rows: list[JoinedRow] = self.read(lambda view: view.join(within, self.items))
-        build = self.build
-        return [key for key, _ in rows], [
-            self._joined(key) if record is None else build(key[-ID_BYTES:], record)
-            for key, record in rows
-        ]
+        build, bond_of = self.build, self.items.get
+        items: list[Item] = []
+        for key, record in rows:
+            if record is not None:
+                items.append(build(key[-ID_BYTES:], record))
+                continue
+            bond = bond_of(key[-ID_BYTES:])
+            item = None if bond is None else bond()
+            items.append(self._joined(key) if item is None else item)
+        return [key for key, _ in rows], items
 
     def foresee(self, within: Range, *, records: bool) -> None:
         """A page of an index is about to be asked for, with the items or without."""

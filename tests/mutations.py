@@ -93,7 +93,8 @@ PARTS = {
         "            if True:", ["tests/engine/test_tokens.py"],
     ),
     "look at opcodes": Part(
-        "atop/records.py", "        check(data)\n", "", ["tests/test_security.py"],
+        "atop/records.py", "any_will_do = check(data)", "any_will_do = False",
+        ["tests/test_security.py"],
     ),
     "token of the browser": Part(
         "atop/web/guard.py", "            return self._check_token(scope, headers)",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ATOP = Path(__file__).resolve().parent.parent / "atop"
 LAYERS = [
-    {"errors"},
+    {"errors", "native"},
     {"numeric", "temporal"},
     {"engine.base", "engine.ids", "engine.progress", "engine.seekable"},
     {"engine.messages"},
@@ -26,7 +26,8 @@ LAYERS = [
     {"engine.keyring"},
     {"engine.filefolder"},
     {"engine.localfiles", "engine.overlay", "engine.remotefiles"},
-    {"engine.memory", "engine.optimism", "engine.present", "engine.tables", "engine.uploads"},
+    {"engine.memory", "engine.optimism", "engine.present", "engine.rows", "engine.uploads"},
+    {"engine.tables"},
     {"engine.bdb"},
     {"engine.recovery"},
     {"engine.folder"},

@@ -17,9 +17,10 @@ from docutils.core import publish_string
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.txt", *sorted((ROOT / "doc").glob("*.rst"))]
-SHIPPED = ["LICENSE", "README.txt", "Makefile", "MANIFEST.in", "setup.cfg", "pyproject.toml"]
+SHIPPED = ["LICENSE", "README.txt", "Makefile", "MANIFEST.in", "setup.cfg", "setup.py",
+           "pyproject.toml"]
 SHIPPED_FOLDERS = ["atop", "doc", "examples", "scripts", "tests"]
-COMPILED = shutil.ignore_patterns("__pycache__", "*.py[cod]")
+COMPILED = shutil.ignore_patterns("__pycache__", "*.py[cod]", "*.so")
 
 
 def run(*command: str, cwd: Path = ROOT) -> str:
@@ -34,7 +35,7 @@ def files_in(folder: Path) -> set[str]:
     return {
         str(path.relative_to(folder.parent))
         for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
     }
 
 
@@ -102,7 +103,7 @@ def test_the_sdist_holds_all_of(sdist: set[str], folder: str) -> None:
 
 
 def test_the_sdist_holds_nothing_compiled(sdist: set[str]) -> None:
-    assert not [name for name in sdist if "__pycache__" in name or name.endswith(".pyc")]
+    assert not [name for name in sdist if "__pycache__" in name or name.endswith((".pyc", ".so"))]
 
 
 def test_import_atop_leaves_the_extras_alone() -> None:

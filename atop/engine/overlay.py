@@ -94,7 +94,8 @@ class Overlay:
         entries = self.tables[table].entries
         if entries.keys().isdisjoint(keys):
             return self.below.getmany(table, keys)
-        rest = iter(self.below.getmany(table, [key for key in keys if key not in entries]))
+        below = [key for key in keys if key not in entries]
+        rest = iter(self.below.getmany(table, below) if below else ())
         return [entries[key][0] if key in entries else next(rest) for key in keys]
 
     def count(self, low: bytes | None, high: bytes | None) -> int:

@@ -1,0 +1,14 @@
+from collections.abc import Callable, Iterable
+from typing import Any
+
+def encode_key(value: object, encoders: dict[type, Callable[[Any], bytes]], /) -> bytes | None: ...
+def encode_entries(
+    prefixes: tuple[bytes, ...],
+    values: tuple[Any, ...],
+    encoders: dict[type, Callable[[Any], bytes]],
+    /,
+) -> list[bytes]: ...
+def decode_keys(
+    rows: Iterable[bytes], offset: int, decode: Callable[[bytes, int], tuple[Any, int]], /
+) -> list[Any]: ...
+def simplicity(pickled: bytes, /) -> int: ...

@@ -1,0 +1,48 @@
+"""Inner loops that are written in C too (``_native.c``), and give the same answers in Python.
+
+C does what is common, and hands what is rare or wrong back to Python, by what is passed to it.
+Without a compiled module, or with ``ATOP_NATIVE=0`` in the environment, there is only Python.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+__all__ = ["NATIVE", "decode_keys", "encode_entries", "encode_key", "simplicity"]
+
+Encoders = dict[type, Callable[[Any], bytes]]
+
+try:
+    if os.environ.get("ATOP_NATIVE") == "0":
+        raise ImportError("switched off")
+    from atop._native import decode_keys, encode_entries, encode_key, simplicity
+
+    NATIVE = True
+except ImportError:
+    NATIVE = False
+
+    def encode_key(value: object, encoders: Encoders, /) -> bytes | None:
+        """A key's bytes, or None if there is no encoder for its exact type."""
+        encoder = encoders.get(type(value))
+        return None if encoder is None else encoder(value)
+
+    def encode_entries(
+        prefixes: tuple[bytes, ...], values: tuple[Any, ...], encoders: Encoders, /
+    ) -> list[bytes]:
+        """Each prefix with its value's bytes; KeyError if its exact type has no encoder."""
+        return [
+            prefix + encoders[type(value)](value)
+            for prefix, value in zip(prefixes, values, strict=True)
+        ]
+
+    def decode_keys(
+        rows: Iterable[bytes], offset: int, decode: Callable[[bytes, int], tuple[Any, int]], /
+    ) -> list[Any]:
+        """The key that begins at `offset` of each row."""
+        return [decode(row, offset)[0] for row in rows]
+
+    def simplicity(pickled: bytes, /) -> int:
+        """2 for what is surely plain values, 1 with items among them, 0 to look more closely."""
+        return 0

@@ -1,0 +1,499 @@
+"""What is written in C gives the same answers as Python, for good bytes and for damaged ones."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tracemalloc
+import zoneinfo
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from fractions import Fraction
+from math import inf, nan
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from atop import Item
+from atop.errors import DamagedStore, IndexKeyError, NotLoadable
+from atop.keys import ENCODERS, decode, encode
+from atop.opcodes import checker
+from atop.records import Allowed, dump_state
+from atop.walk import walk
+from tests.test_keys import CODES, binary, keys, numbers, scalars, text
+
+ATOP = Path(__file__).parent.parent / "atop"
+CASES = Path(__file__).parent / "fuzz" / "cases"
+find = Allowed().find
+
+
+def python_only() -> ModuleType:
+    """atop.native as it is with ATOP_NATIVE=0."""
+    spec = importlib.util.spec_from_file_location("python_only", ATOP / "native.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATOP_NATIVE", "0")
+        spec.loader.exec_module(module)
+    assert not module.NATIVE
+    return module
+
+
+in_python = python_only()
+in_c = pytest.importorskip("atop._native", reason="the C module is not built")
+
+
+def outcome(function: Callable[..., Any], *args: Any) -> Any:
+    """What comes back, with types, or what is raised."""
+    try:
+        got = function(*args)
+    except Exception as error:
+        return type(error), str(error)
+    return [(type(each), repr(each)) for each in got] if isinstance(got, list) else got
+
+
+def same(name: str, *args: Any) -> None:
+    """C and Python answer alike."""
+    assert outcome(getattr(in_c, name), *args) == outcome(getattr(in_python, name), *args)
+
+
+class Name(str):
+    """A subclass has an encoder of no exact type."""
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+class Size(StrEnum):
+    LARGE = "large"
+
+
+ODD: list[Any] = [
+    *(None, True, False, 0, -1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 2**63),
+    *(10**400, 0.0, -0.0, inf, -inf, nan, -nan, 5e-324, -5e-324, 1e308),
+    *("", "\0", "\1", "a\0b\1c", "é", "\ud800", "\U0010ffff", "x" * 70_000, "\0" * 70_000),
+    *(date.min, date.max, date(2000, 2, 29), date(1900, 3, 1), date(2000, 12, 31)),
+    *(datetime.min, datetime.max, datetime(2024, 2, 29, 23, 59, 59, 999_999, fold=1)),
+    *(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
+    *(datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+      datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))),
+    datetime(2024, 5, 6, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+    *(Decimal("0.1"), b"\0\xff", timedelta(1), UUID(int=5), (), ("a", (1, None))),
+    *(Name("Bob"), Colour.RED, Size.LARGE, [], {}, object, 1j, Fraction(1, 3), len),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:30])
+def test_a_key_has_the_same_bytes(value: Any) -> None:
+    same("encode_key", value, ENCODERS)
+    same("encode_entries", (b"\1\5\1\1", b""), (value, value), ENCODERS)
+
+
+@given(keys)
+def test_any_key_has_the_same_bytes(value: Any) -> None:
+    same("encode_key", value, ENCODERS)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9), scalars | st.just([])), max_size=5))
+def test_entries_are_the_same(pairs: list[tuple[bytes, Any]]) -> None:
+    prefixes, values = tuple(each for each, _ in pairs), tuple(each for _, each in pairs)
+    same("encode_entries", prefixes, values, ENCODERS)
+
+
+def test_each_day_there_is_has_the_same_bytes_and_comes_back() -> None:
+    rows = []
+    for day in [*range(1, 3_652_060, 13), *range(730_000, 740_000), *range(3_650_000, 3_652_060)]:
+        row = in_c.encode_key(date.fromordinal(day), {})
+        assert row == b"\x60" + day.to_bytes(4, "big")
+        rows.append(row)
+    assert in_c.decode_keys(rows, 0, None) == [decode(row)[0] for row in rows]
+
+
+@given(st.datetimes() | st.datetimes(timezones=st.just(UTC)))
+def test_each_moment_comes_back(value: datetime) -> None:
+    row = in_c.encode_key(value, {})
+    assert row == ENCODERS[datetime](value)
+    assert in_c.decode_keys([row], 0, None) == [value]
+    assert in_c.decode_keys([row], 0, None)[0].tzinfo is value.tzinfo
+
+
+def compare_rows(rows: list[Any], at: int) -> None:
+    """One by one too, since the first bad row is what is told."""
+    same("decode_keys", rows, at, decode)
+    for row in rows:
+        same("decode_keys", [row], at, decode)
+
+
+def test_rows_give_the_same_keys() -> None:
+    good = [value for value in ODD if type(value) in ENCODERS]
+    compare_rows([b"pre" + encode(value) + bytes(8) for value in good], 3)
+
+
+@given(st.lists(keys | numbers | text | binary, max_size=4), st.binary(max_size=9))
+def test_rows_of_any_keys_give_the_same_keys(values: list[Any], prefix: bytes) -> None:
+    compare_rows([prefix + encode(value) + bytes(8) for value in values], len(prefix))
+
+
+@given(st.builds(lambda code, rest: bytes([code]) + rest, CODES, st.binary(max_size=20)))
+@example(b"")
+@example(b"\x20\x80\0\0\0\0\0\0\0\0")
+@example(b"\x20\x7f\xff\xff\xff\xff\xff\xff\xff\0")
+@example(b"\x20\xff\xf8\0\0\0\0\0\0\0")
+@example(b"\x60\0\0\0\0")
+@example(b"\x70" + b"\xff" * 8)
+@example(b"\x80" + b"\xff" * 8)
+@example(b"\x50\xff\0")
+@example(b"\x50\xed\xa0\x80\0")
+@example(b"\x50\1")
+def test_damaged_rows_are_told_in_the_same_words(data: bytes) -> None:
+    for end in range(len(data) + 1):
+        compare_rows([data[:end]], 0)
+    compare_rows([encode(1), data], 0)
+    compare_rows([data], len(data) + 1)
+
+
+@given(keys, st.data())
+def test_changed_rows_are_told_in_the_same_words(value: Any, data: st.DataObject) -> None:
+    changed = bytearray(encode(value))
+    changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    compare_rows([bytes(changed)], 0)
+
+
+def test_what_an_encoder_or_decoder_raises_is_passed_on() -> None:
+    def fails(*_: Any) -> Any:
+        raise IndexKeyError("no", None)
+
+    calls: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (in_c.encode_key, ([], {list: fails})),
+        (in_c.encode_entries, ((b"", b""), (1, []), {list: fails})),
+        (in_c.decode_keys, ([b"\x10", b"\xb0"], 0, fails)),
+    ]
+    for function, args in calls:
+        with pytest.raises(IndexKeyError, match="no"):
+            function(*args)
+
+
+@pytest.mark.parametrize(("name", "args"), [
+    ("encode_key", ()), ("encode_key", (1,)), ("encode_key", (1, [])),
+    ("encode_key", ([], {list: len})), ("encode_entries", ((), ())),
+    ("encode_entries", ([], (), {})), ("encode_entries", ((), [], {})),
+    ("encode_entries", ((), (), [])), ("encode_entries", ((1,), ("a",), {})),
+    ("encode_entries", ((b"",), ([],), {list: len})), ("decode_keys", ([], 0)),
+    ("decode_keys", (1, 0, decode)), ("decode_keys", ([], "0", decode)),
+    ("decode_keys", ([b"\xb0"], 0, None)), ("decode_keys", ([b"\xb0"], 0, lambda *_: 1)),
+])  # fmt: skip
+def test_wrong_arguments_are_refused(name: str, args: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeError):
+        getattr(in_c, name)(*args)
+
+
+@pytest.mark.parametrize(("name", "args", "error"), [
+    ("encode_entries", ((b"",), (), {}), ValueError),
+    ("encode_entries", ((b"",), ([],), {}), KeyError),
+    ("decode_keys", ([], -1, decode), ValueError),
+    ("decode_keys", ([], 2**100, decode), OverflowError),
+])  # fmt: skip
+def test_wrong_values_are_refused(name: str, args: tuple[Any, ...], error: type) -> None:
+    with pytest.raises(error):
+        getattr(in_c, name)(*args)
+
+
+PLAIN: list[Any] = [
+    {}, {"name": "Bob", "email": "bob@example.org", "phone": "1", "age": 12},
+    {"born": date(1970, 1, 2), "died": date(1970, 1, 2), "at": datetime(2020, 1, 2, 3, 4, 5, 6)},
+    {"utc": datetime(2020, 1, 2, tzinfo=UTC), "time": time(1, 2), "delta": timedelta(1, 2, 3),
+     "zone": datetime(2020, 1, 2, tzinfo=timezone(timedelta(hours=1)))},
+    {"berlin": datetime(2020, 1, 2, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+     "hour": time(1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))},
+    {"price": Decimal("1.20"), "uid": UUID(int=7), "other": UUID(int=2**127), "again": "int"},
+    {"list": [1, 2.5, None, True, "a"], "set": {1, 2}, "frozen": frozenset("ab"), "b": b"bytes",
+     "array": bytearray(b"x"), "one": [1], "few": {"a": 1}, "empty": [[], {}, set(), ()]},
+    {"tuples": ((1,), (1, 2), (1, "b", 3), (1, 2, 3, 4), (None, (None, (None,))))},
+    {"ints": [0, 255, 256, 65_535, 65_536, -1, 2**31, -(2**31) - 1, 10**40, 2**2000]},
+    {"same": ["a long string"] * 300, "dates": [date(2020, 1, 1)] * 3},
+    {"long": "x" * 300, "longer": "é" * 70_000, "bytes": b"x" * 70_000},
+    {"many": [f"tag {number}" for number in range(1000)], "map": {str(i): i for i in range(300)}},
+    {"rows": [{"n": number, "tags": [str(number)], "t": (number,)} for number in range(50)]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", PLAIN, ids=range(len(PLAIN)))
+def test_plain_values_are_recognised_in_c(state: dict[str, Any]) -> None:
+    pickled = dump_state(state, Allowed(), lambda item: (0, 0))
+    walk(pickled, find)
+    assert in_c.simplicity(pickled) == 2
+    assert pickle.loads(pickled) == state
+    assert not in_python.simplicity(pickled)
+
+
+def test_items_are_recognised_in_c() -> None:
+    pickled = dump_state({"friend": Item(), "all": [Item(), Item()]}, Allowed(), lambda _: (7, 1))
+    walk(pickled, find)
+    assert in_c.simplicity(pickled) == 1
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+shared = [1]
+LEFT: list[Any] = [
+    {"a": shared, "b": shared}, {"a": (shared, shared)}, {"deep": nested(200)},
+    {"range": range(3)}, {"fraction": Fraction(1, 3)}, {"complex": 1j},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", LEFT, ids=range(len(LEFT)))
+def test_what_is_shared_deep_or_rare_is_left_to_python(state: dict[str, Any]) -> None:
+    pickled = pickle.dumps(state, 5)
+    assert not in_c.simplicity(pickled)
+    checker(find)(pickled)
+
+
+class Guarded(Item):
+    """An item that no record may touch."""
+
+    def __call__(self, *args: Any) -> None:
+        raise AssertionError("a record has called an item")
+
+    append = extend = add = __setitem__ = __call__
+
+
+class Unpickler(pickle.Unpickler):
+    find_class = staticmethod(find)
+    persistent_load = staticmethod(lambda reference: Guarded())
+
+
+def check_verdict(pickled: bytes) -> bool:
+    """What C takes for plain is nothing that Python would refuse; and it touches no item."""
+    if not in_c.simplicity(pickled):
+        return False
+    walk(pickled, find)
+    try:
+        Unpickler(io.BytesIO(pickled)).load()
+    except AssertionError:
+        raise
+    except Exception:  # such as a date that there is not
+        pass
+    return True
+
+
+SAMPLES = [pickle.dumps(state, 5) for state in PLAIN if len(pickle.dumps(state, 5)) < 600] + [
+    dump_state({"friend": Item()}, Allowed(), lambda _: (7, 1)),
+    b"\x80\x05}\x94(K\x01]\x94a0N1\x85Q.",
+    b"\x80\x05\x95" + (8).to_bytes(8, "little") + b"](K\x01K\x02e\x95" + bytes(8) + b".",
+    b"](\x95" + (3).to_bytes(8, "little") + b"\x8c\x01a\x95" + (2).to_bytes(8, "little") + b"e.",
+]
+OPCODES = [bytes([code]) for code in range(256)]
+
+
+@pytest.mark.parametrize("pickled", SAMPLES, ids=range(len(SAMPLES)))
+def test_a_pickle_that_is_cut_off_or_goes_on_is_not_plain(pickled: bytes) -> None:
+    for end in range(len(pickled)):
+        assert not in_c.simplicity(pickled[:end])
+    for more in OPCODES:
+        assert not in_c.simplicity(pickled + more)
+
+
+@pytest.mark.parametrize("pickled", SAMPLES, ids=range(len(SAMPLES)))
+def test_no_opcode_anywhere_makes_c_accept_what_python_refuses(pickled: bytes) -> None:
+    step = max(1, len(pickled) // 40)
+    accepted = 0
+    for at in range(0, len(pickled), step):
+        for code in OPCODES:
+            accepted += check_verdict(pickled[:at] + code + pickled[at:])
+            accepted += check_verdict(pickled[:at] + code + pickled[at + 1 :])
+    assert accepted or not in_c.simplicity(pickled)
+
+
+PIECES = [
+    *(b"]\x94", b"}\x94", b"\x8f\x94", b"(", b"e", b"u", b"\x90", b"a", b"s", b"t", b"\x91", b")"),
+    *(b"\x85\x94", b"\x86\x94", b"\x87\x94", b"N", b"K\x01", b"M\x01\x02", b"G" + bytes(8), b"b"),
+    *(b"\x8a\x01\x05", b"C\x04\x07\xb2\x01\x02\x94", b"h\0", b"h\1", b"h\2", b"h\3", b"h\4"),
+    *(b"j\0\0\0\0", b"R\x94", b"\x81\x94", b"Q", b"\x94", b"0", b"1", b"2", b"K\x01K\x01\x86Q"),
+    b"\x8c\x08datetime\x94\x8c\x04date\x94\x93\x94",
+    b"\x8c\x08datetime\x94\x8c\x08timezone\x94\x93",
+    b"\x8c\x08datetime\x94\x8c\x09timedelta\x94\x93\x94K\x01K\x01K\x01\x87\x94R\x94",
+    b"\x8c\x04uuid\x94\x8c\x04UUID\x94\x93\x94)\x81\x94}\x94\x8c\x03int\x94K\x01sb",
+    b"\x8c\x07decimal\x94\x8c\x07Decimal\x94\x93\x94\x8c\x011\x94\x85\x94R\x94", b"\x8c\x01a\x94",
+    b"\x8c\x08datetime\x94\x8c\x08datetime\x94\x93\x94C\x0a" + bytes(10) + b"\x94",
+]  # fmt: skip
+CLOSERS = [b"", b"e", b"u", b"\x90", b"t", b"\x91", b"ae", b"su", b"a", b"s"]
+
+
+def named(module: str, name: str) -> bytes:
+    return b"".join(
+        b"\x8c" + bytes([len(each)]) + each.encode() + b"\x94" for each in (module, name)
+    ) + b"\x93\x94"
+
+
+CALLED = [
+    *(named("datetime", each) for each in ("date", "datetime", "time", "timedelta", "timezone")),
+    *(named("zoneinfo", "ZoneInfo"), named("decimal", "Decimal"), named("uuid", "UUID")),
+]
+DELTA = named("datetime", "timedelta") + b"K\x01K\x01K\x01\x87\x94R\x94"
+ZONE = named("datetime", "timezone") + DELTA + b"\x85\x94R\x94"
+PRICE = named("decimal", "Decimal") + b"\x8c\x011\x94\x85\x94R\x94"
+GIVEN = [b"N", b"K\x01", b"\x8c\x011\x94", b"C\x0a" + bytes(10) + b"\x94", b"]\x94",
+         b"G" + bytes(8), DELTA, ZONE, PRICE, CALLED[0], b"K\x01K\x01\x86\x94",
+         b"K\x01K\x01\x86\x94Q", b")", b"\x96" + (1).to_bytes(8, "little") + b"a\x94"]  # fmt: skip
+
+
+def test_classes_are_called_with_nothing_that_python_refuses() -> None:
+    def accepted(called: bytes, *args: bytes) -> bool:
+        made = {1: b"\x85\x94", 2: b"\x86\x94", 3: b"\x87\x94"}[len(args)]
+        return check_verdict(b"\x80\x05" + called + b"".join(args) + made + b"R\x94.")
+
+    of_one = sum(accepted(called, one) for called in {*CALLED, *GIVEN} for one in GIVEN)
+    of_two = sum(
+        accepted(called, one, two) for called in CALLED for one in GIVEN for two in GIVEN
+    )
+    assert of_one == 6, "date, datetime and time of bytes, a timezone, a ZoneInfo and a Decimal"
+    assert of_two == 2, "datetime and time of bytes and a zone"
+    assert sum(accepted(called, *[b"K\x01"] * 3) for called in CALLED) == 3
+    assert not any(accepted(called, b"K\x01", one, b"K\x01") for called in CALLED
+                   for one in GIVEN if one != b"K\x01")  # fmt: skip
+
+
+@settings(max_examples=3000, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=10), st.sampled_from(CLOSERS))
+@example([b"]\x94", b"]\x94", b"K\x01K\x01\x86Q", b"a"], b"a")
+def test_what_c_takes_for_plain_python_does_not_refuse(pieces: list[bytes], end: bytes) -> None:
+    for opening in (b"", b"](", b"}(K\x01"):
+        check_verdict(b"\x80\x05" + opening + b"".join(pieces) + end + b".")
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(SAMPLES), st.lists(
+    st.tuples(st.floats(0, 1), st.integers(0, 8), st.binary(max_size=8) | st.sampled_from(PIECES)),
+    min_size=1, max_size=4))  # fmt: skip
+def test_a_changed_pickle_is_not_taken_for_plain_where_python_refuses(
+    pickled: bytes, changes: list[tuple[float, int, bytes]]
+) -> None:
+    for place, dropped, put in changes:
+        at = round(place * len(pickled))
+        pickled = pickled[:at] + put + pickled[at + dropped :]
+    check_verdict(pickled)
+
+
+def test_what_fuzzing_has_found_is_not_taken_for_plain_where_python_refuses() -> None:
+    for case in CASES.glob("*/*"):
+        data = case.read_bytes()
+        for at in range(len(data)):
+            check_verdict(data[at:])
+
+
+@pytest.mark.parametrize("pickled", [
+    b"\x80\x05X\xff\xff\xff\xffa.", b"\x80\x05\x8d" + b"\xff" * 8 + b".", b"\x80\x05\x8c\x02a.",
+    b"\x80\x05\x8e" + b"\xff" * 7 + b"\x7f.", b"\x80\x05C\x01.", b"\x80\x05\x95" + b"\xff" * 8,
+    b"\x80\x05j\xff\xff\xff\xff.", b"\x80\x05]h\xff.", b"\x80", b"\x80\x05", b"\x80\x05.", b".",
+    b"\x80\x06N.", b"\x80\x02N.", b"", b"N", b"}(", b"\x80\x05(.", b"\x80\x05](.", b"\x80\x05\x81.",
+    b"N\x94" * 70_000, b"(" * 70_000 + b".", b"]" * 70_000 + b"a" * 69_999 + b".",
+    b"\x80\x05)" + b"\x85\x94" * 70_000 + b".", b"\x80\x05" + b"N" * 70_000 + b".",
+], ids=lambda pickled: repr(pickled[:16]))  # fmt: skip
+def test_lengths_and_places_beyond_the_end_are_not_plain(pickled: bytes) -> None:
+    assert not in_c.simplicity(pickled)
+
+
+@pytest.mark.parametrize("pickled", [None, "N.", bytearray(b"N."), memoryview(b"N.")], ids=type)
+def test_only_bytes_are_plain(pickled: Any) -> None:
+    assert not in_c.simplicity(pickled)
+
+
+def load(check: Callable[[bytes], bool], pickled: bytes) -> str:
+    any_will_do = check(pickled)
+    loaded = pickle.loads(pickled) if any_will_do else Unpickler(io.BytesIO(pickled)).load()
+    return repr(loaded)
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(SAMPLES), st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3))
+def test_a_record_is_loaded_or_refused_alike(
+    pickled: bytes, place: float, dropped: int, put: bytes
+) -> None:
+    at = round(place * len(pickled))
+    changed = pickled[:at] + put + pickled[at + dropped :]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atop.opcodes.NATIVE", False)
+        alone = checker(find)
+        patch.setattr("atop.opcodes.NATIVE", True)
+        patch.setattr("atop.opcodes.simplicity", in_c.simplicity)
+        both = checker(find)
+        expected = outcome(load, alone, changed)
+        assert outcome(load, both, changed) == expected
+    refused = outcome(alone, changed)
+    assert refused is False or refused[0] in (DamagedStore, NotLoadable)
+
+
+
+def left_behind(call: Callable[[], None]) -> int:
+    """How many bytes 100 calls leave, at the least of three times: a leak leaves some each time."""
+    call()
+    grown = []
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(100):
+                call()
+            gc.collect()
+            grown.append(tracemalloc.get_traced_memory()[0] - before)
+    finally:
+        tracemalloc.stop()
+    return min(grown)
+
+
+def test_no_call_leaves_memory_or_references_behind() -> None:
+    good = [value for value in ODD if type(value) in ENCODERS]
+    rows = [encode(value) for value in good]
+    damaged = [row[:-1] for row in rows]
+    # CPython under a sanitizer counts some arithmetic of dates as left behind.
+    values = [value for value in ODD if getattr(value, "tzinfo", None) in (None, UTC)]
+    pickles = [*SAMPLES, *(sample[:-9] for sample in SAMPLES), b"]" * 300, b"N\x94" * 300 + b"."]
+    held = [*ODD, *rows, *damaged, ENCODERS, decode, in_c]
+
+    def call_all() -> None:
+        for value in values:
+            outcome(in_c.encode_key, value, ENCODERS)
+            outcome(in_c.encode_entries, (b"a", b"b", b"c"), ("x", value, []), ENCODERS)
+        for row in damaged:
+            outcome(in_c.decode_keys, [rows[0], row], 0, decode)
+        in_c.decode_keys(rows, 0, decode)
+        for pickled in pickles:
+            in_c.simplicity(pickled)
+
+    call_all()
+    gc.collect()
+    counts = [sys.getrefcount(each) for each in held]
+    assert left_behind(call_all) < 2000
+    after = [sys.getrefcount(each) for each in held]
+    for value, less, more in zip(held, counts, after, strict=True):
+        assert abs(more - less) < 50, f"{value!r:.40} has {more - less} references more"
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("0", "False"), ("1", "True"), ("", "True")])
+def test_the_environment_switches_it_off(setting: str, expected: str) -> None:
+    program = "import atop.native; print(atop.native.NATIVE)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env=os.environ | {"ATOP_NATIVE": setting}, cwd=ATOP.parent,
+    )  # fmt: skip
+    assert done.stdout.strip() == expected
