@@ -23,9 +23,15 @@ class Table:
         return self._samples.get((contender, figure), [])
 
     def ratio(self, one: tuple[str, str], other: tuple[str, str]) -> float | None:
-        """`one` divided by `other`, each contender and figure: the median over rounds."""
-        pairs = zip(self.samples(*one), self.samples(*other), strict=False)
-        ratios = [above / below for above, below in pairs if below]
+        """`one` divided by `other`, each contender and figure: the median over rounds.
+
+        Where one has fewer samples it is the ratio of the medians.
+        """
+        above, below = self.samples(*one), self.samples(*other)
+        if above and below and len(above) != len(below):
+            above, below = [median(above)], [median(below)]
+        pairs = zip(above, below, strict=False)
+        ratios = [dividend / divisor for dividend, divisor in pairs if divisor]
         return median(ratios) if ratios else None
 
 

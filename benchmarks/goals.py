@@ -1,15 +1,12 @@
-"""The rows of the table: what is measured, in which unit, and what Atop must reach."""
+"""What a row of figures is: what is measured, in which unit, and what Atop must reach."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.figures import Table, spread
-from benchmarks.rounds import Sizes
 
 MINE = "atop"
-PEER = "sqlite3"
 
 
 @dataclass(frozen=True)
@@ -71,63 +68,11 @@ COMMITS = Unit("commits/s", 1, a_second=True)
 MICROSECONDS = Unit("µs", 1e6)
 MILLISECONDS = Unit("ms", 1e3)
 MEGABYTES = Unit("MB", 1)
-
-
-def rows(sizes: Sizes) -> list[Row]:
-    """All rows, in the order in which they are shown."""
-    large = f"{sizes.large:,}"
-    return [
-        Row("bulk", f"insert {sizes.middle:,} in one transaction", RATE, _of_peer("bulk", 0.4)),
-        Row("durable", "durable transaction that adds one", MICROSECONDS,
-            (Goal("at most 2 × the write below", 2, beside=(MINE, "write")),)),
-        Row("write", "one synced write of the same bytes", MICROSECONDS),
-        Row("get_cold", "get by id, objects cold", RATE, _of_peer("get_cold", 0.9)),
-        Row("get_warm", "get by id, again", RATE),
-        Row("pages_cold", "50 from a place of an index, objects cold", RATE,
-            _of_peer("pages_cold", 0.8)),
-        Row("pages_warm", "50 from a place of an index, again", RATE),
-        *_places("small", sizes.small, None),
-        *_places("large", sizes.large, sizes.small),
-        Row("open", f"open, {large} items, after a clean close", MILLISECONDS,
-            (Goal("under 60 ms", 0.060),)),
-        Row("import", "import in a fresh interpreter", MILLISECONDS,
-            (Goal("under 80 ms", 0.080),)),
-        Row("walk", f"walk over {large} by an index", RATE),
-        Row("walk_peak", "the same: peak resident memory", MEGABYTES,
-            (Goal("under 200 MB", 200),)),
-        Row("build", f"insert {large} in one transaction", RATE),
-        Row("build_peak", "the same: peak resident memory", MEGABYTES,
-            (Goal("works with the default cache", float("inf")),)),
-        Row("commit", "transactions of one, not waiting for the disk", COMMITS),
-        Row("commit_held", "the same while a snapshot is held", COMMITS,
-            (Goal("at least 0.9 × without", 0.9, at_least=True, beside=(MINE, "commit")),)),
-    ]  # fmt: skip
-
-
-def _places(size: str, items: int, smaller: int | None) -> Iterator[Row]:
-    for figure, title in [
-        ("page_first", "first page of 50"),
-        ("page_last", "last page of 50"),
-        ("count_first", "len(query)"),
-        ("position_first", "position of the first key"),
-        ("position_last", "position of the last key"),
-    ]:
-        goals: tuple[Goal, ...] = ()
-        if figure.endswith("_last"):
-            first = figure.replace("last", "first")
-            goals = (Goal("at most 1.5 × the first", 1.5, beside=(MINE, f"{first}_{size}")),)
-        elif smaller:
-            words = f"at most 2 × at {smaller:,}"
-            goals = (Goal(words, 2, beside=(MINE, f"{figure}_small")),)
-        yield Row(f"{figure}_{size}", f"{title}, {items:,} items", MICROSECONDS, goals)
-
-
-def _of_peer(figure: str, limit: float) -> tuple[Goal, ...]:
-    return (times(PEER, figure, limit),)
+TIMES = Unit("a commit", 1)
 
 
 def times(peer: str, figure: str, limit: float) -> Goal:
-    """To be at least `limit` times as fast as `peer`."""
+    """To be at least `limit` times as fast as `peer`, or as much smaller."""
     return Goal(f"at least {limit:g} × {peer}", limit, at_least=True, beside=(peer, figure))
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from benchmarks.goals import MINE, PEER
-from benchmarks.sheet import Line, Sheet
-from benchmarks.worker import CONTENDERS
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import fill
 
-SHEET = Sheet(tuple(CONTENDERS), (PEER,))
+from benchmarks import grid, plots
+from benchmarks.contenders import CONTENDERS
+from benchmarks.figures import Table
+from benchmarks.goals import MINE
+from benchmarks.grid import Grid
+from benchmarks.operations import OPERATIONS, others
+from benchmarks.plan import Sizes
+from benchmarks.targets import targets
 
 _INTRODUCTION = """\
 Performance
 ===========
 
 Written by ``make bench``. Each figure is the median of the rounds of one run, with the quartiles in
-parentheses; the ratio is that of speeds, {mine} to {peer}, so that more than 1 is faster than
-{peer}. What is slower is shown as it is.
+parentheses where there are several. A ratio is how many times as fast ``{mine}`` is as another, or
+how many times as small: more than 1 is better than the other. What is slower is shown as it is.
 
 The machine
 -----------
@@ -25,42 +31,88 @@ _METHOD = """
 How it was measured
 -------------------
 
-The contenders:
+The contenders, each as its own documentation recommends:
 
-- ``atop``: a pool with three indexes.
-- ``berkeleydb``: the same layout by hand, pickled objects in one table, record-numbered index keys
-  in another; private memory, no locks, no history of commits. It marks the limit for Atop.
-- ``sqlite3``: one table by hand, with a pickled object and a column for each index; write-ahead
-  log.
+{contenders}
 
-All are durable alike (a transaction that has ended is on disk) and have a page cache of 64 MB.
-Each runs in a process of its own, and they take turns, round by round: {rounds} rounds count, after
-one to warm up; inserts of {large:,} are done once, walks twice. The items are contacts with a name,
-an e-mail address, a city and a year of birth, which is an int; indexes are on the name, the
-address and the year. The data is made from a seed, and the same in every run.
+All are durable alike: a transaction that has ended is on disk. *Other figures* has how often each
+syncs its file for one. All that have a page cache are given 64 MB. Each contender runs in a process
+of its own, and they take turns, round by round. Rounds that count: {rounds}, after one to warm up.
+At {large:,} items a contender does not do again what has taken it more than {patience:g} s, and
+what makes a collection or an index there is done once; a figure without quartiles was taken once.
 
-- *Insert in one transaction*: the contacts are in memory as tuples; making objects of
-  them is part of the time, the commit too.
-- *Durable transaction that adds one*: between each two, the same process appends the contact's
-  pickle and keys to a file and syncs it; that is the synced write.
-- *Objects cold*: the pages of the tables are in memory, no object is. Atop's are made
-  anew by opening the folder a second time in the same process, which shares the page cache and no
-  objects. *Again* is the same once more, when Atop has the objects. By hand there is no such cache.
-- *50 from a place of an index*: from a random name on, no page read twice. Every contact that is
-  read is unpickled, and its name looked at.
-- *Page, len and position*: by row number, in two collections of different size, objects cold.
-- *Open* and *walk*: each in a fresh process. *Import* is net of what the interpreter itself takes.
-- *Insert {large:,}*: in a fresh process, the contacts made on the way.
-- *Peak resident memory*: of the whole process, the page cache included.
+The items are contacts with a name, an e-mail address, a city and a year of birth, which is an int;
+indexes are on the name, the address and the year. The data is made from a seed, and the same in
+every run.
+
+- *Insert all in one transaction*: the contacts are in memory as tuples; making objects of them is
+  part of the time, the commit too. At {large:,} they are made on the way, in a fresh process, and
+  making them is not part of the time.
+- *Durable insert of one*: between each two, the same process appends the contact's pickle and keys
+  to a file and syncs it; that is the synced write. *{threads} threads* do it at once in one
+  process; those that cannot share a connection have one each.
+- *Cold*: the pages of the tables are in memory, no object is. Atop's are made anew by opening the
+  folder a second time in the same process, which shares the page cache and no objects. *Warm* is
+  the same once more, when Atop, ZODB and Durus have the objects. By hand there is no such cache.
+- *50 from a random place of an index*: from a random name on, no page read twice. Every contact
+  that is read is loaded, and its name looked at.
+- *Ids only* and *keys only*: all of them, in order of name, one by one as Python objects.
+- *Page, position, how many*: by row number, objects cold. *Count of a range*: of names, which has
+  half of all.
+- *Update* and *delete*: of contacts at random that are known by their ids, objects cold; many are
+  {changed:,}, or a tenth of all.
+- *Add an index*: on the city, in one transaction.
+- *Open* and *import*: in a fresh process. *Import* is net of what the interpreter itself takes.
+- *Open after a kill*: contacts are inserted, 1,000 in a transaction, until the log is that long,
+  while no checkpoint is made; or until the files are, where there is no log. Then the process is
+  killed, and a copy of what it left is opened in a fresh process, each round.
+- *Size on disk*: the blocks that the files have. Without logs, it is that after a clean close.
+- *Peak memory*: resident, of the whole process, which is fresh; the page cache included.
 
 """
 
 
-def page(machine: dict[str, str], shown: list[Line], rounds: int, large: int) -> str:
-    """The whole of doc/performance.rst."""
+def page(machine: dict[str, str], table: Table, names: Sequence[str], sizes: Sizes) -> str:
+    """The whole of doc/performance.rst, which shows plots that are beside it."""
     return "".join((
-        _INTRODUCTION.format(mine=MINE, peer=PEER),
+        _INTRODUCTION.format(mine=MINE),
         *(f":{name}: {value}\n" for name, value in machine.items()),
-        _METHOD.format(rounds=rounds, large=large),
-        SHEET.text(shown),
-    ))
+        _METHOD.format(
+            contenders="\n".join(_entry(name) for name in names), rounds=sizes.rounds,
+            large=sizes.large, threads=sizes.threads, patience=sizes.patience, changed=1000,
+        ),
+        grid.goals(table, targets(sizes)).text(),
+        *(shown.text() for shown in ratios(table, names, sizes)),
+        "Cost against size\n-----------------\n\n",
+        *_pictures(names),
+        *(shown.text() for shown in _figures(table, names, sizes)),
+    )).rstrip() + "\n"  # fmt: skip
+
+
+def ratios(table: Table, names: Sequence[str], sizes: Sizes) -> Iterator[Grid]:
+    """The tables of ratios."""
+    for size, items in sizes.all().items():
+        title = f"Ratios at {items:,} items"
+        yield grid.ratios(title, table, names, OPERATIONS, f"_{size}")
+    yield grid.ratios("Other ratios", table, names, others(sizes))
+
+
+def _figures(table: Table, names: Sequence[str], sizes: Sizes) -> Iterator[Grid]:
+    for size, items in sizes.all().items():
+        yield grid.figures(f"Figures at {items:,} items", table, names, OPERATIONS, f"_{size}")
+    yield grid.figures("Other figures", table, names, others(sizes))
+
+
+def _pictures(names: Iterable[str]) -> Iterator[str]:
+    who = ", ".join(names)
+    for each in plots.plotted():
+        yield f".. image:: plots/{each.figure}.svg\n"
+        yield f"   :alt: {each.title}: {plots.axis(each)} against the number of items, for {who}.\n"
+        yield "      The figures are in the tables.\n\n"
+
+
+def _entry(name: str) -> str:
+    return fill(
+        f"- ``{name}``: {CONTENDERS[name].words}", 100, subsequent_indent="  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

@@ -43,7 +43,7 @@ class Sheet:
                 self._shown(table, row, quartiles=False),
                 self._shown(table, row, quartiles=True),
                 ["–" if ratio is None else f"{ratio:.2f}" for ratio in ratios],
-                [(goal.words, _reached(goal, table, row)) for goal in row.goals],
+                [(goal.words, reached(goal, table, row)) for goal in row.goals],
             )
 
     def show(self, shown: list[Line]) -> None:
@@ -60,7 +60,7 @@ class Sheet:
         figures = [Column(name, no_wrap=name in self.contenders) for name in headings[1:]]
         drawn = RichTable(headings[0], *figures)
         for line in shown:
-            missed = any(reached.startswith("no") for _, reached in line.goals)
+            missed = any(words.startswith("no") for _, words in line.goals)
             drawn.add_row(*line.cells(), style="bold" if missed else None)
         console = Console()
         (console if console.is_terminal else Console(width=150)).print(drawn)
@@ -69,13 +69,13 @@ class Sheet:
         """The two tables of a page: of goals, and of all figures."""
         return "".join((
             "What it must reach\n------------------\n\n",
-            _list_table(
+            list_table(
                 ("", MINE, "goal", "reached"),
                 [[line.title, line.figures[self.contenders.index(MINE)], *goal]
                  for line in shown for goal in line.goals],
             ),
             "\nAll figures\n-----------\n\n",
-            _list_table(
+            list_table(
                 ("", *self.contenders, *self._beside()),
                 [[line.title, *line.figures, *line.ratios] for line in shown],
             ),
@@ -91,7 +91,8 @@ class Sheet:
         ]
 
 
-def _reached(goal: Goal, table: Table, row: Row) -> str:
+def reached(goal: Goal, table: Table, row: Row) -> str:
+    """Whether Atop has reached it, and by how much; nothing where it was not measured."""
     value = goal.value(table, row.figure)
     if value is None:
         return ""
@@ -99,7 +100,8 @@ def _reached(goal: Goal, table: Table, row: Row) -> str:
     return word if goal.beside is None else f"{word}: {value:.2f} ×"
 
 
-def _list_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def list_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table for a page of the documentation."""
     text = ".. list-table::\n   :header-rows: 1\n\n"
     for row in [headings, *rows]:
         for number, cell in enumerate(row):

@@ -11,41 +11,81 @@ from docutils.core import publish_doctree
 
 from benchmarks.contacts import contacts
 from benchmarks.figures import Table, spread
-from benchmarks.goals import MICROSECONDS, RATE, Goal, rows
-from benchmarks.rounds import ROOT, Sizes
-from benchmarks.worker import CONTENDERS
+from benchmarks.goals import MICROSECONDS, RATE, Goal
+from benchmarks.operations import OPERATIONS, others
+from benchmarks.plan import Sizes
+from benchmarks.plots import plotted
+from benchmarks.rounds import ROOT
+from benchmarks.targets import targets
 
 ITEMS = 500
+NAMES = ("atop", "sqlite3")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """What a tiny run prints, and the page it writes."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, Path]:
+    """What a tiny run of some contenders prints, the page it writes, and where its plots are."""
     folder = tmp_path_factory.mktemp("benchmark")
     page = folder / "performance.rst"
     command = [sys.executable, "benchmarks/core.py", "--items", str(ITEMS), "--rounds", "1"]
-    command += ["--dir", str(folder), "--write", str(page)]
+    command += ["--dir", str(folder), "--write", str(page), "--only", "sqlite3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert list(folder.iterdir()) == [page], "a run removes the collections that it made"
-    return done.stdout, page.read_text(encoding="utf-8")
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["performance.rst", "plots"], "a run removes the collections that it made"
+    return done.stdout, page.read_text(encoding="utf-8"), folder / "plots"
 
 
-def test_every_figure_is_on_the_page_and_printed(run: tuple[str, str]) -> None:
-    printed, page = run
-    for row in rows(Sizes.around(ITEMS, 1)):
+def test_every_figure_is_on_the_page_and_printed(run: tuple[str, str, Path]) -> None:
+    printed, page, _ = run
+    for row in (*OPERATIONS, *others(Sizes.around(ITEMS, 1))):
         assert f"   * - {row.title} ({row.unit.name})\n" in page
-        assert row.title.split(",")[0][:20] in printed
+        assert row.title.split(",")[0][:20] in printed or "add_all" in row.title
 
 
-def test_only_berkeley_db_by_hand_lacks_a_figure(run: tuple[str, str]) -> None:
-    _, page = run
-    assert page.count("     - –\n") == 1, "it has no snapshots"
-    assert all(name in page for name in CONTENDERS)
+def test_every_goal_is_on_the_page_reached_or_not(run: tuple[str, str, Path]) -> None:
+    printed, page, _ = run
+    goals = page[page.index("What it must reach") : page.index("Ratios at")]
+    for row in targets(Sizes.around(ITEMS, 1)):
+        for goal in row.goals:
+            assert f"     - {goal.words}\n" in goals
+            assert goal.words in printed
+            measured = goal.beside is None or goal.beside[0] in NAMES
+            reached = goals.split(f"     - {goal.words}\n     -")[1].lstrip(" ")
+            assert reached.startswith(("yes", "no")) is measured
 
 
-def test_the_page_is_restructuredtext_and_names_no_folder(run: tuple[str, str]) -> None:
-    _, page = run
+def test_a_figure_lacks_only_where_there_is_no_such_thing(run: tuple[str, str, Path]) -> None:
+    _, page, _ = run
+    figures = page[page.rindex("Other figures") :]
+    lacking = [row.split("\n")[0] for row in figures.split("   * - ")[2:] if "     - –\n" in row]
+    assert [title.partition(" (")[0] for title in lacking if not title.startswith("syncs")] == [
+        "the same: log syncs", f"insert {ITEMS} by SQLAlchemy's ``add_all()``",
+    ]  # fmt: skip
+    assert "     - –\n" not in page[page.index("Figures at") : page.rindex("Other figures")]
+
+
+def test_every_plot_is_shown_with_words_for_who_cannot_see_it(
+    run: tuple[str, str, Path],
+) -> None:
+    _, page, plots = run
+    assert page.count("   :alt: ") == len(plotted())
+    for operation in plotted():
+        assert f".. image:: plots/{operation.figure}.svg\n" in page
+        drawn = (plots / f"{operation.figure}.svg").read_text(encoding="utf-8")
+        assert all(f">{name}</text>" in drawn for name in NAMES)
+    assert len(list(plots.iterdir())) == len(plotted())
+
+
+def test_a_contender_that_is_not_there_is_told() -> None:
+    command = [sys.executable, "benchmarks/core.py", "--only", "sqlite3,oracle"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert "there is no contender 'oracle', only atop, berkeleydb" in done.stderr
+
+
+def test_the_page_is_restructuredtext_and_names_no_folder(run: tuple[str, str, Path]) -> None:
+    _, page, _ = run
     publish_doctree(page, settings_overrides={"halt_level": 2, "report_level": 2})
     assert str(ROOT) not in page
     assert str(Path.home()) not in page
