@@ -440,10 +440,10 @@ enum { DEEPEST = 100, OWN = 64 };
 typedef enum {
     MARK, LIST, DICT, SET, FROZENSET,
     EMPTY_TUPLE, TUPLE, OF_TEXT, OF_BYTES, OF_DELTA, OF_BYTES_AND_ZONE, OF_THREE_INTS,
-    CONSTANT, INT, OF_TWO_INTS, TEXT, BYTES, ITEM, OBJECT, DELTA, ZONE,
+    CONSTANT, INT, TEXT, BYTES, OBJECT, DELTA, ZONE, OF_TWO_INTS, BYTEARRAY, ITEM,
     CLASS_DATE, CLASS_DATETIME, CLASS_TIME, CLASS_DELTA, CLASS_TIMEZONE, CLASS_ZONEINFO,
     CLASS_DECIMAL, CLASS_UUID,
-    FIRST_LEAF = CONSTANT
+    FIRST_LEAF = CONSTANT, LAST_IMMUTABLE = ZONE
 } Kind;
 
 /* What an unpickler would have there. `at` is where a short text's length is, or, of a mark, how
@@ -468,6 +468,7 @@ typedef struct {
     const Byte *frame_end;
     uint32_t bottom; /* where the values after the last mark begin */
     bool items;      /* whether it refers to any */
+    bool flat;       /* whether the first dict has no values that can change */
     Values stack;
     Values memo;
 } Walk;
@@ -644,6 +645,11 @@ put(Walk *walk, Kind kind, uint32_t count)
     if (target->kind != kind || depth >= DEEPEST)
         return false;
     target->depth = (Byte)depth;
+    if (target == walk->stack.values)
+        for (uint32_t below = 0; below < count; below += 2) {
+            Kind value = top(walk, below)->kind;
+            walk->flat &= FIRST_LEAF <= value && value <= LAST_IMMUTABLE;
+        }
     walk->stack.size -= count;
     return true;
 }
@@ -823,7 +829,7 @@ opcode(Walk *walk)
     case 'C': return sized(walk, BYTES, 1);
     case 'B': return sized(walk, BYTES, 4);
     case 0x8e: return sized(walk, BYTES, 8);
-    case 0x96: return sized(walk, OBJECT, 8);
+    case 0x96: return sized(walk, BYTEARRAY, 8);
     case 0x8a: return sized(walk, INT, 1);
     case ']': return push(walk, LIST, 0);
     case '}': return push(walk, DICT, 0);
@@ -857,7 +863,14 @@ step(Walk *walk)
            && !(begin < walk->frame_end && walk->frame_end < walk->at);
 }
 
-/* 0: look at it more closely; 1: plain values, and references to items; 2: plain values. */
+typedef struct {
+    PyObject *loads; /* pickle.loads */
+} State;
+
+enum { CLOSELY, WITH_ITEMS, VALUES, FLAT };
+
+/* Whether a pickle has to be looked at more closely; or is plain values with items among them; or
+   plain values only; or a dict of values none of which can change in place. */
 static int
 simplicity(const Byte *data, Py_ssize_t size)
 {
@@ -865,6 +878,7 @@ simplicity(const Byte *data, Py_ssize_t size)
     walk.data = walk.at = walk.frame_end = data;
     walk.end = data + size;
     walk.items = false;
+    walk.flat = true;
     walk.bottom = walk.stack.size = walk.memo.size = 0;
     walk.stack.room = walk.memo.room = OWN;
     walk.stack.values = walk.stack.own;
@@ -875,12 +889,15 @@ simplicity(const Byte *data, Py_ssize_t size)
     /* Every step leaves a byte to read. */
     while (good && *walk.at != '.')
         good = step(&walk);
+    good = good && walk.at + 1 == walk.end && walk.bottom == 0 && walk.stack.size == 1;
+    bool flat = good && walk.flat && walk.stack.values[0].kind == DICT;
     if (walk.stack.values != walk.stack.own)
         PyMem_Free(walk.stack.values);
     if (walk.memo.values != walk.memo.own)
         PyMem_Free(walk.memo.values);
-    good = good && walk.at + 1 == walk.end && walk.bottom == 0 && walk.stack.size == 1;
-    return good ? walk.items ? 1 : 2 : 0;
+    if (!good)
+        return CLOSELY;
+    return walk.items ? WITH_ITEMS : flat ? FLAT : VALUES;
 }
 
 static PyObject *
@@ -892,6 +909,54 @@ native_simplicity(PyObject *Py_UNUSED(module), PyObject *pickled)
                                : 0);
 }
 
+/* A record begins with the number and version of a class, and the length of entries, of which the
+   pickle stands behind. */
+enum { CLASS_BYTES = 6, HEADER_BYTES = 10 };
+
+static PyObject *
+native_load_plain(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyBytes_Check(args[0]) || !PyDict_CheckExact(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "load_plain() takes bytes and a dict");
+        return NULL;
+    }
+    const Byte *record = (Byte *)PyBytes_AS_STRING(args[0]);
+    Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
+    if (size < HEADER_BYTES)
+        Py_RETURN_NONE;
+    PyObject *head = PyBytes_FromStringAndSize((char *)record, CLASS_BYTES);
+    PyObject *kind = head == NULL ? NULL : PyDict_GetItemWithError(args[1], head);
+    Py_XDECREF(head);
+    if (kind == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    uint32_t entries = 0;
+    for (int i = CLASS_BYTES; i < HEADER_BYTES; i++)
+        entries = entries << 8 | record[i];
+    size -= HEADER_BYTES;
+    if (entries >= size || simplicity(record + HEADER_BYTES + entries, size - entries) != FLAT)
+        Py_RETURN_NONE;
+    PyObject *pickled = PyBytes_FromStringAndSize((char *)record + HEADER_BYTES + entries,
+                                                  size - entries);
+    if (pickled == NULL)
+        return NULL;
+    PyObject *loads = ((State *)PyModule_GetState(module))->loads;
+    PyObject *state = PyObject_CallOneArg(loads, pickled);
+    Py_DECREF(pickled);
+    if (state == NULL) {
+        /* Such as a date that there is not: whoever looks more closely says so. */
+        if (!PyErr_ExceptionMatches(PyExc_Exception))
+            return NULL;
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    PyObject *pair = PyTuple_Pack(2, kind, state);
+    Py_DECREF(state);
+    return pair;
+}
+
 static PyMethodDef methods[] = {
     {"encode_key", (PyCFunction)(void (*)(void))native_encode_key, METH_FASTCALL,
      PyDoc_STR("encode_key(value, encoders)\n--\n\nA key's bytes; None if its type is unknown.")},
@@ -901,17 +966,43 @@ static PyMethodDef methods[] = {
     {"decode_keys", (PyCFunction)(void (*)(void))native_decode_keys, METH_FASTCALL,
      PyDoc_STR("decode_keys(rows, offset, decode)\n--\n\n"
                "The key that begins at an offset of each row.")},
+    {"load_plain", (PyCFunction)(void (*)(void))native_load_plain, METH_FASTCALL,
+     PyDoc_STR("load_plain(record, classes)\n--\n\n"
+               "Class and state of a record of flat values; None for any other.")},
     {"simplicity", native_simplicity, METH_O,
      PyDoc_STR("simplicity(pickled)\n--\n\n"
-               "2 for a pickle of plain values only, 1 with items among them, else 0.")},
+               "0 for a pickle to be looked at more closely, 1 for one of plain values and items,\n"
+               "2 for one of plain values, 3 for a dict of plain values that cannot change.")},
     {NULL, NULL, 0, NULL},
 };
 
 static int
-prepare(PyObject *Py_UNUSED(module))
+prepare(PyObject *module)
 {
     PyDateTime_IMPORT;
-    return PyDateTimeAPI == NULL ? -1 : 0;
+    if (PyDateTimeAPI == NULL)
+        return -1;
+    PyObject *pickle = PyImport_ImportModule("pickle");
+    if (pickle == NULL)
+        return -1;
+    State *state = PyModule_GetState(module);
+    state->loads = PyObject_GetAttrString(pickle, "loads");
+    Py_DECREF(pickle);
+    return state->loads == NULL ? -1 : 0;
+}
+
+static int
+traverse(PyObject *module, visitproc visit, void *arg)
+{
+    Py_VISIT(((State *)PyModule_GetState(module))->loads);
+    return 0;
+}
+
+static int
+clear(PyObject *module)
+{
+    Py_CLEAR(((State *)PyModule_GetState(module))->loads);
+    return 0;
 }
 
 static PyModuleDef_Slot slots[] = {
@@ -923,9 +1014,11 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "atop._native",
     .m_doc = PyDoc_STR("Inner loops of atop.native in C."),
-    .m_size = 0,
+    .m_size = sizeof(State),
     .m_methods = methods,
     .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
 };
 
 PyMODINIT_FUNC

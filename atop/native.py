@@ -10,14 +10,15 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["NATIVE", "decode_keys", "encode_entries", "encode_key", "simplicity"]
+__all__ = ["NATIVE", "decode_keys", "encode_entries", "encode_key", "load_plain",
+           "simplicity"]
 
 Encoders = dict[type, Callable[[Any], bytes]]
 
 try:
     if os.environ.get("ATOP_NATIVE") == "0":
         raise ImportError("switched off")
-    from atop._native import decode_keys, encode_entries, encode_key, simplicity
+    from atop._native import decode_keys, encode_entries, encode_key, load_plain, simplicity
 
     NATIVE = True
 except ImportError:
@@ -42,6 +43,14 @@ except ImportError:
     ) -> list[Any]:
         """The key that begins at `offset` of each row."""
         return [decode(row, offset)[0] for row in rows]
+
+    def load_plain(
+        record: bytes, classes: dict[bytes, type], /
+    ) -> tuple[type, dict[str, Any]] | None:
+        """The class, found by what the record begins with, and the state of values that cannot be
+        changed; None for what has to be looked at more closely.
+        """
+        return None
 
     def simplicity(pickled: bytes, /) -> int:
         """2 for what is surely plain values, 1 with items among them, 0 to look more closely."""

@@ -30,7 +30,8 @@ from atop.item import (
     set_bond,
     set_dict,
 )
-from atop.records import decode_header, loader
+from atop.native import load_plain
+from atop.records import class_head, decode_header, loader
 from atop.values import IMMUTABLE
 from atop.watch import Watch, hide
 
@@ -58,6 +59,7 @@ class Objects(ABC):
         self._load_state = loader(store.allowed, self._dereference)
         self._dropped = self._dropper()
         self._kinds: dict[int, Kind] = {}
+        self._plain: dict[bytes, type[Item]] = {}
         self.thread = get_ident()
         self._rests = store.optimistic
         self._awake: list[Bond] = []
@@ -105,15 +107,31 @@ class Objects(ABC):
 
     def forget_classes(self, numbers: Iterable[int]) -> None:
         """Class numbers that were given out in a transaction are free again."""
+        self._plain.clear()
         for each in numbers:
             self._kinds.pop(each, None)
             self.store.classes.forget(each)
 
     def build(self, key: bytes, record: bytes) -> Item:
         """The object for a record; a new one, unless there is one by now."""
-        item = self.known(key)
+        bond = self.items.get(key)
+        item = None if bond is None else bond()
         if item is not None:
             return item
+        plain = load_plain(record, self._plain)
+        if plain is None:
+            return self._build_with_care(key, record)
+        cls, state = plain
+        item = _new(cls)
+        bond = self.register(key, item)
+        if self._rests:
+            self.woken(bond)
+        set_dict(item, state)
+        self._keep(item, len(record) + _ITEM_BYTES)
+        return item
+
+    def _build_with_care(self, key: bytes, record: bytes) -> Item:
+        """The same for an item that may have to do with others, or change in place."""
         class_number, version, at = decode_header(record)
         kind = self._kinds.get(class_number) or self._kind(class_number)
         if not kind.plain or version != kind.version:
@@ -168,6 +186,8 @@ class Objects(ABC):
         kind = self.store.classes.kind(class_number, self.view)
         if not kind.broken:
             self._kinds[class_number] = kind
+        if kind.plain:
+            self._plain[class_head(class_number, kind.version)] = kind.cls
         return kind
 
     def load(self, item: Item, bond: Bond) -> None:
@@ -206,6 +226,9 @@ class Objects(ABC):
         bond = Bond(item, self._dropped)
         bond.key = key
         bond.session = cast("Session", self)
+        bond.mark = 0
+        bond.stored = True
+        bond.fresh = False
         self.items[key] = bond
         set_bond(item, bond)
         return bond

@@ -187,6 +187,11 @@ def encode_record(number: int, version: int, pickled: bytes, entries: Iterable[b
     return HEADER.pack(number, version, len(listed)) + listed + pickled
 
 
+def class_head(number: int, version: int) -> bytes:
+    """What the records of a class begin with."""
+    return HEADER.pack(number, version, 0)[: -_LONG_LENGTH.size]
+
+
 def decode_header(record: bytes) -> tuple[int, int, int]:
     """Class number, class version, and where the pickle begins.
 

@@ -30,13 +30,21 @@ from atop import Item
 from atop.errors import DamagedStore, IndexKeyError, NotLoadable
 from atop.keys import ENCODERS, decode, encode
 from atop.opcodes import checker
-from atop.records import Allowed, dump_state
+from atop.records import Allowed, class_head, dump_state, encode_record
+from atop.values import IMMUTABLE
 from atop.walk import walk
 from tests.test_keys import CODES, binary, keys, numbers, scalars, text
 
 ATOP = Path(__file__).parent.parent / "atop"
 CASES = Path(__file__).parent / "fuzz" / "cases"
 find = Allowed().find
+
+
+class Other(Item):
+    """A class that records are of."""
+
+
+CLASSES: dict[bytes, type] = {class_head(1, 1): Item, class_head(2, 1): Other}
 
 
 def python_only() -> ModuleType:
@@ -235,7 +243,7 @@ PLAIN: list[Any] = [
 def test_plain_values_are_recognised_in_c(state: dict[str, Any]) -> None:
     pickled = dump_state(state, Allowed(), lambda item: (0, 0))
     walk(pickled, find)
-    assert in_c.simplicity(pickled) == 2
+    assert in_c.simplicity(pickled) >= 2
     assert pickle.loads(pickled) == state
     assert not in_python.simplicity(pickled)
 
@@ -479,6 +487,7 @@ def test_no_call_leaves_memory_or_references_behind() -> None:
         in_c.decode_keys(rows, 0, decode)
         for pickled in pickles:
             in_c.simplicity(pickled)
+            in_c.load_plain(encode_record(1, 1, pickled, ()), CLASSES)
 
     call_all()
     gc.collect()
@@ -497,3 +506,69 @@ def test_the_environment_switches_it_off(setting: str, expected: str) -> None:
         env=os.environ | {"ATOP_NATIVE": setting}, cwd=ATOP.parent,
     )  # fmt: skip
     assert done.stdout.strip() == expected
+
+
+def record_of(state: object, *, number: int = 1, entries: tuple[bytes, ...] = ()) -> bytes:
+    return encode_record(number, 1, pickle.dumps(state, 5), entries)
+
+
+FLAT: list[dict[str, Any]] = [
+    {}, {"name": "Bob"}, {"a": 1, "b": None, "c": 2.5, "d": True, "e": b"x", "f": -(10**40)},
+    {"day": date(2020, 1, 2), "at": datetime(2020, 1, 2, tzinfo=UTC), "for": timedelta(1)},
+    {"zone": UTC, "id": UUID(int=7), "price": Decimal("1.20"), "long": "x" * 70_000},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", FLAT, ids=range(len(FLAT)))
+@pytest.mark.parametrize("entries", [(), (b"one", b"x" * 70_000)], ids=["none", "some"])
+def test_a_record_of_values_that_cannot_change_is_loaded_at_once(
+    state: dict[str, Any], entries: tuple[bytes, ...]
+) -> None:
+    assert set(map(type, state.values())) <= IMMUTABLE
+    assert in_c.load_plain(record_of(state, entries=entries), CLASSES) == (Item, state)
+    assert in_c.load_plain(record_of(state, number=2), CLASSES) == (Other, state)
+
+
+CAREFUL: dict[str, Any] = {
+    "a list": {"a": []}, "a dict": {"a": {}}, "a set": {"a": {1}}, "a tuple": {"a": (1, 2)},
+    "no values": {"a": ()}, "bytes that change": {"a": bytearray(b"x")},
+    "a frozen set": {"a": frozenset()},
+    "the last of many": {**{str(number): number for number in range(2000)}, "a": [1]},
+    "a class": {"a": date}, "no dict": ["a", 1], "a subclass": {"a": Fraction(1, 2)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CAREFUL)
+def test_a_record_of_anything_else_is_left_to_python(what: str) -> None:
+    assert in_c.load_plain(record_of(CAREFUL[what]), CLASSES) is None
+    assert in_python.load_plain(record_of({"a": 1}), CLASSES) is None
+
+
+def test_a_record_that_cannot_be_loaded_is_left_to_python() -> None:
+    good = record_of({"a": 1, "day": date(2020, 1, 2)}, entries=(b"entry",))
+    assert in_c.load_plain(good, {}) is None
+    assert in_c.load_plain(record_of({"a": 1}, number=3), CLASSES) is None
+    for size in range(len(good)):
+        assert in_c.load_plain(good[:size], CLASSES) is None
+    no_day = good.replace(b"\x07\xe4\x01\x02", b"\x07\xe4\x63\x63")
+    assert no_day != good
+    assert in_c.load_plain(no_day, CLASSES) is None
+    reference = dump_state({"friend": Item()}, Allowed(), lambda _: (7, 1))
+    assert in_c.load_plain(encode_record(1, 1, reference, ()), CLASSES) is None
+    wrong: Any
+    for wrong in ((1, {}), (b"", 1)):
+        with pytest.raises(TypeError):
+            in_c.load_plain(*wrong)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(SAMPLES), st.floats(0, 1), st.integers(0, 3), st.binary(max_size=3))
+def test_what_is_loaded_at_once_is_what_care_would_load(
+    pickled: bytes, place: float, dropped: int, put: bytes
+) -> None:
+    at = round(place * len(pickled))
+    changed = pickled[:at] + put + pickled[at + dropped :]
+    plain = in_c.load_plain(encode_record(1, 1, changed, ()), CLASSES)
+    if plain is not None:
+        assert repr(plain[1]) == load(checker(find), changed)
+        assert set(map(type, plain[1].values())) <= IMMUTABLE

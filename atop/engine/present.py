@@ -22,7 +22,10 @@ class Present:
         self.serial = serial
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        return self._seen(self._engine.get(table, key))
+        serial, value = self._engine.get(table, key)  # as _seen() does, without its call
+        if serial > self.serial:
+            self.serial = serial
+        return value
 
     def getmany(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._seen(self._engine.getmany(table, keys))

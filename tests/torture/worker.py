@@ -18,6 +18,7 @@ from atop.errors import (
     AtopError,
     CommitInDoubt,
     Conflict,
+    SnapshotTooOld,
     StoreBusy,
     StoreError,
     TransactionLost,
@@ -44,7 +45,7 @@ NO_ORDER, CLOSE_ALL, EXIT_OPEN, EXIT_AT_ONCE, LEAVE, FORK_ONE, LOSE_THREAD = ran
 _PAUSE = 0.012
 _A_SPAWN = 1_000_000
 _A_THREAD = 100_000
-_FOUND = [name for _, name in points.ENDS].index("pass.find after")
+_LOST = [name for _, name in points.ENDS].index("pass.lose before")
 
 
 class _Ended(Exception):
@@ -199,7 +200,7 @@ class Worker:
 
     def _guarded(self, work: Callable[..., None], /, *args: Any) -> None:
         """What may go wrong goes on; what may not, ends the torture."""
-        began, found = time.monotonic(), self.place.passes[_FOUND]
+        began, lost = time.monotonic(), self.place.passes[_LOST]
         try:
             work(*args)
         except KeyboardInterrupt:
@@ -217,19 +218,19 @@ class Worker:
         except _Ended:
             raise
         except StoreError as error:
-            if not self._is_file_of_old(error, found):
+            if not self._is_file_of_old(error, lost):
                 self._fail()
         except BaseException:
             self._fail()
 
-    def _is_file_of_old(self, error: StoreError, found: int) -> bool:
+    def _is_file_of_old(self, error: StoreError, lost: int) -> bool:
         """A snapshot over the network has lost a file that others deleted.
 
         While its connection is made anew, no server knows that somebody has the snapshot.
         """
         return (
-            bool(self.setting.addresses) and "there is no file" in str(error)
-            and self.place.passes[_FOUND] > found
+            bool(self.setting.addresses) and isinstance(error, SnapshotTooOld)
+            and self.place.passes[_LOST] > lost
         )
 
     def _fail(self) -> None:
