@@ -61,9 +61,7 @@ class Pool(Item):
         """
         session, transaction = self._changing(item, "being added to a pool")
         added = isinstance(item, Item) and item.store is None
-        if added:
-            transaction.add(item)
-        bond = session.bond(item)
+        bond = transaction.add(item) if added else session.bond(item)
         if not added and self._has(session, bond.key):
             return
         try:

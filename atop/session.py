@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from atop.transaction import Transaction
 
 _UNKNOWN = -1
+_PAGES = 400  # are remembered
+_PAGE_ROWS = 200  # the longest of them
 
 
 class Session(Objects):
@@ -52,6 +54,8 @@ class Session(Objects):
         self._present = Present(self.engine, self.engine.serial)
         self._serial = self._present.serial
         self._plans: dict[bytes, tuple[object, PoolPlan]] = {}
+        self._pages: dict[Range, tuple[list[bytes], list[Bond]]] = {}
+        self._pages_of = self._serial
 
     # Looking at the store
 
@@ -170,6 +174,31 @@ class Session(Objects):
 
     def page(self, within: Range) -> tuple[list[bytes], list[Item]]:
         """A page of an index: its keys, and their items."""
+        if self.transaction is not None:
+            return self._read_page(within)
+        self.refresh()
+        if self._pages_of != self._serial:
+            self._pages.clear()
+            self._pages_of = self._serial
+        known = self._pages.get(within)
+        if known is not None:
+            keys, bonds = known
+            items = [bond() for bond in bonds]
+            if not any(item is None for item in items):
+                return keys, cast("list[Item]", items)
+        page = self._read_page(within)
+        if within.limit <= _PAGE_ROWS and self._pages_of == self._serial:
+            self._remember(within, *page)
+        return page
+
+    def _remember(self, within: Range, keys: list[bytes], items: list[Item]) -> None:
+        """As long as nothing is committed, a page has the same items: it need not be read again."""
+        bonds = [item._atop for item in items]
+        if len(self._pages) >= _PAGES:
+            del self._pages[next(iter(self._pages))]
+        self._pages[within] = keys, cast("list[Bond]", bonds)
+
+    def _read_page(self, within: Range) -> tuple[list[bytes], list[Item]]:
         rows: list[JoinedRow] = self.read(lambda view: view.join(within, self.items))
         build, bond_of = self.build, self.items.get
         items: list[Item] = []
@@ -322,6 +351,7 @@ class Session(Objects):
             assert item._atop is not None
             self.watch.renew(item, item._atop)
         self.watch.settle()
+        self._pages.clear()  # what is rolled back may have been built anew
         if changed:
             raise NoTransaction(
                 f"a value in {changed[0]!r} was changed outside a transaction; the item is as it "

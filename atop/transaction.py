@@ -161,8 +161,8 @@ class Transaction:
                 if entries is not False:
                     members[pool_key] = None
 
-    def add(self, item: Item) -> None:
-        """Give `item`, which is in no store, an id in this one."""
+    def add(self, item: Item) -> Bond:
+        """Give `item`, which is in no store, an id in this one; answers its bond."""
         key = self._ids.next().to_bytes(8, "big")
         bond = self._session.register(key, item)
         self._session.woken(bond)
@@ -179,6 +179,7 @@ class Transaction:
             raise
         if len(self._changed) > self._flush_at:
             self._flush_early()
+        return bond
 
     def delete(self, item: Item, bond: Bond) -> None:
         """Take `item` out of all pools and the store."""

@@ -51,7 +51,7 @@ BOUNDS = {
     "get by id, cold": Bounds(1, blocks=17),
     "get by id, warm": Bounds(0, blocks=0.1),
     "50 from a random place of an index, cold": Bounds(1, blocks=17),
-    "50 from a random place of an index, warm": Bounds(1, blocks=0.1),
+    "50 from a random place of an index, warm": Bounds(0, blocks=0.1),
     "page of 50 at 90 %, ids only": Bounds(1, blocks=2),
     "count of a range": Bounds(1),
     "position of a key": Bounds(1),

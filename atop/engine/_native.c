@@ -264,6 +264,22 @@ is_before(const char *one, size_t one_size, const char *two, size_t two_size)
     return order < 0 || (order == 0 && one_size < two_size);
 }
 
+/* A tuple of the two, which takes them over; NULL if the second one is. */
+static PyObject *
+pair_with(PyObject *first, PyObject *second)
+{
+    PyObject *pair = second == NULL ? NULL : PyTuple_New(2);
+
+    if (pair == NULL) {
+        Py_DECREF(first);
+        Py_XDECREF(second);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(pair, 0, first);
+    PyTuple_SET_ITEM(pair, 1, second);
+    return pair;
+}
+
 /* Add the rows of a bulk buffer to a list; -1 on an error, 1 when there is no more to come. */
 static int
 add_rows(PyObject *rows, DBT *bulk, const Range *range, int keys_only)
@@ -283,9 +299,9 @@ add_rows(PyObject *rows, DBT *bulk, const Range *range, int keys_only)
         if (range->high != NULL && !range->reverse &&
             !is_before((char *)key, key_size, range->high, range->high_size))
             return 1;
-        row = keys_only ? PyBytes_FromStringAndSize((char *)key, key_size)
-                        : Py_BuildValue("(y#y#)", key, (Py_ssize_t)key_size, value,
-                                        (Py_ssize_t)value_size);
+        row = PyBytes_FromStringAndSize((char *)key, key_size);
+        if (row != NULL && !keys_only)
+            row = pair_with(row, PyBytes_FromStringAndSize((char *)value, value_size));
         if (row == NULL)
             return -1;
         failed = PyList_Append(rows, row);
@@ -592,6 +608,31 @@ get(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     return value;
 }
 
+PyDoc_STRVAR(log_end_doc,
+"log_end(environment) -> tuple\n\n"
+"The number of the log file that is being written, and where in it the log ends.");
+
+static PyObject *
+log_end(PyObject *Py_UNUSED(module), PyObject *handle)
+{
+    DB_LOG_STAT *status = NULL;
+    PyObject *end;
+    DB_ENV *env;
+    int error;
+
+    if (!DBEnvObject_Check(handle)) {
+        PyErr_Format(PyExc_TypeError, "a DBEnv is needed, not %R", Py_TYPE(handle));
+        return NULL;
+    }
+    env = ((DBEnvObject *)handle)->db_env;
+    error = env == NULL ? EINVAL : env->log_stat(env, &status, 0);
+    if (error != 0)
+        return raise_error(handle, error);
+    end = Py_BuildValue("(II)", status->st_cur_file, status->st_cur_offset);
+    free(status);
+    return end;
+}
+
 /* Some puts that are made without the interpreter. */
 typedef struct {
     DBT keys[PUTS_AT_ONCE], values[PUTS_AT_ONCE];
@@ -707,6 +748,7 @@ static PyMethodDef methods[] = {
     {"get", (PyCFunction)(void (*)(void))get, METH_FASTCALL, get_doc},
     {"getmany", getmany, METH_VARARGS, getmany_doc},
     {"join", join, METH_VARARGS, join_doc},
+    {"log_end", log_end, METH_O, log_end_doc},
     {"put_all", put_all, METH_VARARGS, put_all_doc},
     {"scan", scan, METH_VARARGS, scan_doc},
     {NULL, NULL, 0, NULL},

@@ -83,7 +83,9 @@ class BerkeleyEngine(Engine):
         self._log: LogSync | None = None
         self._vouched = (0, 0)
         if not environment.read_only:
-            self._log = LogSync(environment.folder, environment.last_log_file)
+            self._log = LogSync(
+                environment.folder, environment.last_log_file, lambda: self.turn.wanted
+            )
             environment.checkpoint_in_background(self.fail)
 
     @property

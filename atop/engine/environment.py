@@ -17,6 +17,7 @@ from typing import Any
 
 from berkeleydb import db
 
+from atop.engine import rows
 from atop.engine.base import INDEX, TABLES
 from atop.engine.failures import TROUBLE, explain_opening
 from atop.errors import NotAStore, StoreError
@@ -74,8 +75,7 @@ class Environment:
     @property
     def log_end(self) -> tuple[int, int]:
         """The number of the log file that is being written, and where in it the log ends."""
-        status = self.handle.log_stat()
-        return int(status["cur_file"]), int(status["cur_offset"])
+        return rows.log_end(self.handle)
 
     def checkpoint(self) -> None:
         """Write what the log has and the tables lack, and drop the logs that are not needed."""

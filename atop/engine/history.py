@@ -7,7 +7,7 @@ the state of the store.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ KEPT_BYTES = 64 << 20
 HEADER = struct.Struct(">qQQQQ16sQBI")
 _COUNT = struct.Struct(">I")
 _EXISTED, _EXISTS = 1, 2
-_NOTHING: tuple[Changes, dict[bytes, bytes]] = (Changes([], [], inserting=True), {})
+_NO_ROWS = _COUNT.pack(0)
 
 
 class Image(NamedTuple):
@@ -34,7 +34,7 @@ Images = Mapping[str, Image]
 def encode(state: State, note: str, images: Images | None, before: int) -> bytes:
     """A row's bytes. `before` is how many all earlier rows had; without `images` none are kept."""
     text = note.encode("utf-8", "surrogatepass")
-    body = b"" if images is None else b"".join(_tables(images))
+    body = b"" if images is None else b"".join([_table(images.get(name)) for name in TABLES])
     kept = images is not None and len(body) <= KEPT_BYTES
     return b"".join((
         HEADER.pack(
@@ -90,20 +90,23 @@ def _damaged(serial: int) -> DamagedStore:
     return DamagedStore(f"the row of commit {serial} is damaged: restore a backup")
 
 
-def _tables(images: Images) -> Iterator[bytes]:
-    for name in TABLES:
-        changes, before = images.get(name, _NOTHING)
-        yield _COUNT.pack(len(changes))
-        yield bytes((_EXISTS,)) * len(changes) if changes.inserting else bytes(
-            (_EXISTED if existed else 0) | (_EXISTS if value is not None else 0)
-            for value, existed in changes.pairs
-        )
-        yield from _strings(changes.keys)
-        yield from _strings([before[key] for key in changes.keys if key in before])
+def _table(image: Image | None) -> bytes:
+    if image is None:
+        return _NO_ROWS
+    changes, before = image
+    keys = changes.keys
+    head = struct.pack(f">I{len(keys)}s{len(keys)}I", len(keys), _kinds(changes), *map(len, keys))
+    values = [before[key] for key in keys if key in before] if before else []
+    return b"".join((head, *keys, struct.pack(f">{len(values)}I", *map(len, values)), *values))
 
 
-def _strings(strings: list[bytes]) -> tuple[bytes, bytes]:
-    return struct.pack(f">{len(strings)}I", *map(len, strings)), b"".join(strings)
+def _kinds(changes: Changes) -> bytes:
+    if changes.inserting:
+        return bytes((_EXISTS,)) * len(changes)
+    return bytes(
+        (_EXISTED if existed else 0) | (_EXISTS if value is not None else 0)
+        for value, existed in changes.pairs
+    )
 
 
 def _decode_tables(row: bytes, at: int) -> tuple[dict[str, list[BeforeImage]], int]:

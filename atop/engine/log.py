@@ -6,10 +6,13 @@ import fcntl
 import os
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 _CHUNK = 1 << 20
+_TOGETHER = 0.001  # seconds
 
 
 def _sync(descriptor: int) -> None:
@@ -24,16 +27,22 @@ class LogSync:
     """Syncs Berkeley DB's log files outside Berkeley DB.
 
     Committers write their log records under the latch, let it go and then wait here. The first
-    one in syncs for all that were written until then; the others find their commit synced. Once a
-    sync has failed every later one does: the system reports such an error only once.
+    one in syncs for all that were written until then; the others find their commit synced. While
+    more commits are `coming`, one waits for these, at most a millisecond: a sync for each costs
+    more than that. Once a sync has failed every later one does: the system reports such an error
+    only once.
 
     The folder is held open, so that a log is found wherever it is moved meanwhile. ``synced_end``
     is the file, and the place in it, up to which the log is on disk.
     """
 
-    def __init__(self, folder: Path, last_file: int) -> None:
+    def __init__(
+        self, folder: Path, last_file: int, coming: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._coming = coming
         self._place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = threading.Lock()
+        self._tried = threading.Condition(self._lock)
         self._written = (0, last_file, 0)
         self._synced = 0
         self.synced_end = (0, 0)
@@ -53,10 +62,22 @@ class LogSync:
         :raises OSError: when that is not known.
         """
         with self._lock:
+            if self._coming():
+                latest = time.monotonic() + _TOGETHER
+                while self._is_missing(serial) and (left := latest - time.monotonic()) > 0:
+                    self._tried.wait(left)
+                    if not self._coming():
+                        break
+            if self._is_missing(serial):
+                try:
+                    self._sync_all()
+                finally:
+                    self._tried.notify_all()
             if self._error is not None:
                 raise OSError(*self._error.args) from self._error
-            if self._synced < serial:
-                self._sync_all()
+
+    def _is_missing(self, serial: int) -> bool:
+        return self._error is None and self._synced < serial
 
     def close(self) -> None:
         """Sync for those who still wait, and let the log go.

@@ -38,6 +38,7 @@ class Owner:
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self._folder = folder
+        self._environment = str(folder / _ENVIRONMENT)
         self._place = -1
         flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         flags |= os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
@@ -57,7 +58,7 @@ class Owner:
     def in_place(self) -> bool:
         """Whether the folder is still where it was."""
         try:
-            return os.path.samestat(os.fstat(self._place), os.stat(self._folder / _ENVIRONMENT))
+            return os.path.samestat(os.fstat(self._place), os.stat(self._environment))
         except OSError:
             return False
 
@@ -67,8 +68,7 @@ class Owner:
         :raises StorePermission: when we may not write.
         :raises StoreFailed: when the folder was moved away: what is there is another's.
         """
-        place = self._folder / _ENVIRONMENT
-        may_write = os.access(place, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)
+        may_write = os.access(self._environment, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE)
         if may_write and self.in_place:
             return
         if self.in_place or not os.access(self._folder, os.X_OK, effective_ids=_EFFECTIVE):

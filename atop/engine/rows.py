@@ -17,7 +17,7 @@ from berkeleydb import db
 
 from atop.engine.base import JoinedRow, Row, join_rows
 
-__all__ = ["count", "get", "getmany", "join", "put_all", "scan", "with_cursor"]
+__all__ = ["count", "get", "getmany", "join", "log_end", "put_all", "scan", "with_cursor"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +65,12 @@ def put_all(
     :raises OverflowError: with the size of a value of more bytes than `most`.
     """
     with_cursor(table.cursor(txn), _put_all, keys, pairs, most)
+
+
+def log_end(environment: Any) -> tuple[int, int]:
+    """The number of the log file that is being written, and where in it the log ends."""
+    status = environment.log_stat()
+    return int(status["cur_file"]), int(status["cur_offset"])
 
 
 def with_cursor(
@@ -134,4 +140,4 @@ def _following(row: Row | None, step: Callable[[], Row | None], limit: int) -> I
 
 if os.environ.get("ATOP_NATIVE") != "0":
     with suppress(ImportError):
-        from atop.engine._native import count, get, getmany, join, put_all, scan
+        from atop.engine._native import count, get, getmany, join, log_end, put_all, scan

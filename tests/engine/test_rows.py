@@ -242,6 +242,18 @@ def test_errors_are_those_of_the_package(tables: Tables, tmp_path: Path) -> None
             call()
 
 
+def test_the_end_of_the_log_is_where_the_next_record_comes(tables: Tables, tmp_path: Path) -> None:
+    before = in_c.log_end(tables.environment)
+    assert before == in_python.log_end(tables.environment)
+    tables.fill(in_c, {}, {b"a": b"b"})
+    assert before < in_c.log_end(tables.environment) == in_python.log_end(tables.environment)
+    closed = db.DBEnv()
+    closed.close()
+    for wrong in (closed, 1):
+        with pytest.raises((db.DBError, TypeError)):
+            in_c.log_end(wrong)
+
+
 def test_no_call_leaves_objects_behind(tables: Tables) -> None:
     ids = [number.to_bytes(ID, "big") for number in range(100)]
     tables.fill(in_c, dict.fromkeys([b"x" + each for each in ids], b""),

@@ -217,13 +217,13 @@ class Worker:
                 self._fail()
         except _Ended:
             raise
-        except StoreError as error:
+        except (StoreError, SnapshotTooOld) as error:
             if not self._is_file_of_old(error, lost):
                 self._fail()
         except BaseException:
             self._fail()
 
-    def _is_file_of_old(self, error: StoreError, lost: int) -> bool:
+    def _is_file_of_old(self, error: AtopError, lost: int) -> bool:
         """A snapshot over the network has lost a file that others deleted.
 
         While its connection is made anew, no server knows that somebody has the snapshot.
