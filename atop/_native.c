@@ -7,6 +7,8 @@
 #include <Python.h>
 #include <datetime.h>
 
+enum { ID_BYTES = 8 };
+
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -405,6 +407,43 @@ decode_row(PyObject *row, Py_ssize_t at, PyObject *offset, PyObject *decode)
     return key != NULL || PyErr_Occurred() ? key : decode_in_python(row, offset, decode);
 }
 
+/* What is in a row is its key and its value; a borrowed reference, or NULL. */
+static PyObject *
+first_of(PyObject *row)
+{
+    if (PyTuple_Check(row) && PyTuple_GET_SIZE(row) > 0)
+        return PyTuple_GET_ITEM(row, 0);
+    PyErr_Format(PyExc_TypeError, "a row is a tuple, not %R", Py_TYPE(row));
+    return NULL;
+}
+
+static PyObject *
+native_decode_ids(PyObject *Py_UNUSED(module), PyObject *given)
+{
+    PyObject *rows = PySequence_Tuple(given);
+    if (rows == NULL)
+        return NULL;
+    PyObject *ids = PyList_New(PyTuple_GET_SIZE(rows));
+    for (Py_ssize_t i = 0; ids != NULL && i < PyTuple_GET_SIZE(rows); i++) {
+        PyObject *key = first_of(PyTuple_GET_ITEM(rows, i)), *ident = NULL;
+        if (key != NULL && PyBytes_Check(key)) {
+            Py_ssize_t size = PyBytes_GET_SIZE(key), length = Py_MIN(size, ID_BYTES);
+            unsigned long long number = 0;
+            for (Py_ssize_t at = size - length; at < size; at++)
+                number = number << 8 | (Byte)PyBytes_AS_STRING(key)[at];
+            ident = PyLong_FromUnsignedLongLong(number);
+        }
+        else if (key != NULL)
+            PyErr_Format(PyExc_TypeError, "a key is bytes, not %R", Py_TYPE(key));
+        if (ident == NULL)
+            Py_CLEAR(ids);
+        else
+            PyList_SET_ITEM(ids, i, ident);
+    }
+    Py_DECREF(rows);
+    return ids;
+}
+
 static PyObject *
 native_decode_keys(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
@@ -423,7 +462,8 @@ native_decode_keys(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_
         return NULL;
     PyObject *keys = PyList_New(PyTuple_GET_SIZE(rows));
     for (Py_ssize_t i = 0; keys != NULL && i < PyTuple_GET_SIZE(rows); i++) {
-        PyObject *key = decode_row(PyTuple_GET_ITEM(rows, i), at, args[1], args[2]);
+        PyObject *row = first_of(PyTuple_GET_ITEM(rows, i));
+        PyObject *key = row == NULL ? NULL : decode_row(row, at, args[1], args[2]);
         if (key == NULL)
             Py_CLEAR(keys);
         else
@@ -966,6 +1006,8 @@ static PyMethodDef methods[] = {
     {"decode_keys", (PyCFunction)(void (*)(void))native_decode_keys, METH_FASTCALL,
      PyDoc_STR("decode_keys(rows, offset, decode)\n--\n\n"
                "The key that begins at an offset of each row.")},
+    {"decode_ids", native_decode_ids, METH_O,
+     PyDoc_STR("decode_ids(rows)\n--\n\nThe ids that the keys of rows end in.")},
     {"load_plain", (PyCFunction)(void (*)(void))native_load_plain, METH_FASTCALL,
      PyDoc_STR("load_plain(record, classes)\n--\n\n"
                "Class and state of a record of flat values; None for any other.")},

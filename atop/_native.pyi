@@ -8,8 +8,12 @@ def encode_entries(
     encoders: dict[type, Callable[[Any], bytes]],
     /,
 ) -> list[bytes]: ...
+def decode_ids(rows: Iterable[tuple[bytes, Any]], /) -> list[int]: ...
 def decode_keys(
-    rows: Iterable[bytes], offset: int, decode: Callable[[bytes, int], tuple[Any, int]], /
+    rows: Iterable[tuple[bytes, Any]],
+    offset: int,
+    decode: Callable[[bytes, int], tuple[Any, int]],
+    /,
 ) -> list[Any]: ...
 def load_plain(
     record: bytes, classes: dict[bytes, type], /

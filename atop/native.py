@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["NATIVE", "decode_keys", "encode_entries", "encode_key", "load_plain",
+__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "load_plain",
            "simplicity"]
 
 Encoders = dict[type, Callable[[Any], bytes]]
@@ -18,7 +18,14 @@ Encoders = dict[type, Callable[[Any], bytes]]
 try:
     if os.environ.get("ATOP_NATIVE") == "0":
         raise ImportError("switched off")
-    from atop._native import decode_keys, encode_entries, encode_key, load_plain, simplicity
+    from atop._native import (
+        decode_ids,
+        decode_keys,
+        encode_entries,
+        encode_key,
+        load_plain,
+        simplicity,
+    )
 
     NATIVE = True
 except ImportError:
@@ -38,11 +45,18 @@ except ImportError:
             for prefix, value in zip(prefixes, values, strict=True)
         ]
 
+    def decode_ids(rows: Iterable[tuple[bytes, Any]], /) -> list[int]:
+        """The ids that the keys of rows end in."""
+        return [int.from_bytes(key[-8:], "big") for key, *_ in rows]
+
     def decode_keys(
-        rows: Iterable[bytes], offset: int, decode: Callable[[bytes, int], tuple[Any, int]], /
+        rows: Iterable[tuple[bytes, Any]],
+        offset: int,
+        decode: Callable[[bytes, int], tuple[Any, int]],
+        /,
     ) -> list[Any]:
-        """The key that begins at `offset` of each row."""
-        return [decode(row, offset)[0] for row in rows]
+        """The key of an index that begins at `offset` of each row's key."""
+        return [decode(key, offset)[0] for key, *_ in rows]
 
     def load_plain(
         record: bytes, classes: dict[bytes, type], /

@@ -13,7 +13,7 @@ from atop.engine.base import Range
 from atop.errors import IndexKeyError
 from atop.index import Plan, keys_of
 from atop.keys import Key, encode, encode_prefix
-from atop.objects import number
+from atop.native import decode_ids
 
 if TYPE_CHECKING:
     from atop.session import Session
@@ -142,14 +142,14 @@ class Query(Sequence[Any]):
         rest = self._range(self._start, min(FIRST_PAGE, left))
         seen = self._seen()
         while left > 0:
-            keys, page = self._rows(rest)
-            left -= len(keys)
-            if len(keys) < rest.limit:
+            rows, page = self._rows(rest)
+            left -= len(rows)
+            if len(rows) < rest.limit:
                 left = 0
             if left:
-                rest = rest.after(keys[-1])._replace(limit=min(2 * rest.limit, PAGE, left))
+                rest = rest.after(rows[-1][0])._replace(limit=min(2 * rest.limit, PAGE, left))
                 self._session().foresee(rest, records=self._shows == "items")
-            yield from page if seen is None else _unseen(keys, page, seen)
+            yield from page if seen is None else _unseen(rows, page, seen)
 
     def __reversed__(self) -> Iterator[Any]:
         return iter(self._slice(slice(None, None, -1)))
@@ -203,21 +203,20 @@ class Query(Sequence[Any]):
     def _range(self, skip: int, limit: int) -> Range:
         return Range(self._bounds.low, self._bounds.high, limit, skip, self._backwards)
 
-    def _rows(self, within: Range) -> tuple[list[bytes], list[Any]]:
-        """Keys of the table, and what is shown for them."""
+    def _rows(self, within: Range) -> tuple[Sequence[tuple[bytes, Any]], list[Any]]:
+        """Rows of the table, and what is shown for them."""
         session = self._session()
         if within.empty or within.skip > MAX_ROWS:
             return [], []
         if self._shows == "items":
             return session.page(within)
-        keys = [row for row, _ in session.scan_index(within)]
+        rows = session.scan_index(within)
         prefix = self._bounds.plan.prefix
         if self._shows == "ids":
-            return keys, [number(key[-8:]) for key in keys]
+            return rows, decode_ids(rows)
         if self._shows == "keys":
-            return keys, keys_of(keys, prefix)
-        ids = [number(key[-8:]) for key in keys]
-        return keys, list(zip(keys_of(keys, prefix), ids, strict=True))
+            return rows, keys_of(rows, prefix)
+        return rows, list(zip(keys_of(rows, prefix), decode_ids(rows), strict=True))
 
     def _with(self, **changes: Any) -> Query:
         now: dict[str, Any] = {
@@ -229,8 +228,10 @@ class Query(Sequence[Any]):
         return Query(self._session, self._bounds, **(now | changes))
 
 
-def _unseen(keys: list[bytes], page: list[Any], seen: set[bytes]) -> Iterator[Any]:
-    for key, shown in zip(keys, page, strict=True):
+def _unseen(
+    rows: Sequence[tuple[bytes, Any]], page: list[Any], seen: set[bytes]
+) -> Iterator[Any]:
+    for (key, _), shown in zip(rows, page, strict=True):
         if key[-8:] not in seen:
             seen.add(key[-8:])
             yield shown

@@ -54,7 +54,7 @@ class Session(Objects):
         self._present = Present(self.engine, self.engine.serial)
         self._serial = self._present.serial
         self._plans: dict[bytes, tuple[object, PoolPlan]] = {}
-        self._pages: dict[Range, tuple[list[bytes], list[Bond]]] = {}
+        self._pages: dict[Range, tuple[list[JoinedRow], list[Bond]]] = {}
         self._pages_of = self._serial
 
     # Looking at the store
@@ -82,7 +82,9 @@ class Session(Objects):
     def refresh(self) -> None:
         """Outside a transaction and snapshot: see what is committed by now."""
         if self.transaction is None and self.snapshot is None:
-            self.catch_up(self.engine.serial)
+            serial = self.engine.serial
+            if serial != self._serial:
+                self.catch_up(serial)
 
     def catch_up(self, serial: int) -> None:
         """Make ghosts of what others have committed since the last time, up to `serial`."""
@@ -172,8 +174,8 @@ class Session(Objects):
                 return None
         return item
 
-    def page(self, within: Range) -> tuple[list[bytes], list[Item]]:
-        """A page of an index: its keys, and their items."""
+    def page(self, within: Range) -> tuple[list[JoinedRow], list[Item]]:
+        """A page of an index: its rows, and their items."""
         if self.transaction is not None:
             return self._read_page(within)
         self.refresh()
@@ -182,23 +184,23 @@ class Session(Objects):
             self._pages_of = self._serial
         known = self._pages.get(within)
         if known is not None:
-            keys, bonds = known
+            rows, bonds = known
             items = [bond() for bond in bonds]
             if not any(item is None for item in items):
-                return keys, cast("list[Item]", items)
+                return rows, cast("list[Item]", items)
         page = self._read_page(within)
         if within.limit <= _PAGE_ROWS and self._pages_of == self._serial:
             self._remember(within, *page)
         return page
 
-    def _remember(self, within: Range, keys: list[bytes], items: list[Item]) -> None:
+    def _remember(self, within: Range, rows: list[JoinedRow], items: list[Item]) -> None:
         """As long as nothing is committed, a page has the same items: it need not be read again."""
         bonds = [item._atop for item in items]
         if len(self._pages) >= _PAGES:
             del self._pages[next(iter(self._pages))]
-        self._pages[within] = keys, cast("list[Bond]", bonds)
+        self._pages[within] = [(key, None) for key, _ in rows], cast("list[Bond]", bonds)
 
-    def _read_page(self, within: Range) -> tuple[list[bytes], list[Item]]:
+    def _read_page(self, within: Range) -> tuple[list[JoinedRow], list[Item]]:
         rows: list[JoinedRow] = self.read(lambda view: view.join(within, self.items))
         build, bond_of = self.build, self.items.get
         items: list[Item] = []
@@ -209,7 +211,7 @@ class Session(Objects):
             bond = bond_of(key[-ID_BYTES:])
             item = None if bond is None else bond()
             items.append(self._joined(key) if item is None else item)
-        return [key for key, _ in rows], items
+        return rows, items
 
     def foresee(self, within: Range, *, records: bool) -> None:
         """A page of an index is about to be asked for, with the items or without."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,7 @@ class Name(Item):
     name: str
 
 
-@pytest.fixture
-def names(store: Store) -> Pool:
+def make(store: Store) -> Pool:
     with store.transaction():
         pool = store.pool("names", "name")
         for name in "abcdefgh":
@@ -27,20 +27,25 @@ def names(store: Store) -> Pool:
     return pool
 
 
+@pytest.fixture
+def names(store: Store) -> Pool:
+    return make(store)
+
+
 def page(names: Pool) -> list[Any]:
     return list(iter(names.queryIndex("name", startKey="b")[:3]))
 
 
-def test_a_page_is_read_once(
-    store: Store, names: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = page(names)
-    monkeypatch.setattr(rows, "join", None)
-    again = page(names)
-    assert [each.name for each in again] == ["b", "c", "d"]
-    assert all(one is other for one, other in zip(first, again, strict=True))
-    with store.snapshot():
-        assert page(names) == first
+def test_a_page_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path / "names.atop") as store:
+        names = make(store)
+        first = page(names)
+        monkeypatch.setattr(rows, "join", None)
+        again = page(names)
+        assert [each.name for each in again] == ["b", "c", "d"]
+        assert all(one is other for one, other in zip(first, again, strict=True))
+        with store.snapshot():
+            assert page(names) == first
 
 
 def test_what_is_committed_is_on_the_next_page(store: Store, names: Pool) -> None:
