@@ -10,7 +10,7 @@ from atop.classes import Broken
 from atop.engine.base import INDEX, ITEMS, Range
 from atop.errors import DamagedStore, NotStorable
 from atop.index import PoolPlan, check_unique, pool_keys
-from atop.item import Bond, Item, class_of, state_of
+from atop.item import Bond, Item, class_of, raw_dict, state_of
 from atop.records import PLAIN, PROTOCOL, decode_entries, decode_header, encode_record
 from atop.session import Session
 from atop.values import IMMUTABLE
@@ -39,8 +39,11 @@ class Batch:
         self._records: dict[bytes, tuple[bytes | None, bool]] = {}
         self._unsettled: list[Item] = []
         self._removed: list[bytes] = []
-        self._inserted: dict[bytes, Item] = {}
+        self._inserted: dict[bytes, tuple[bytes | None, bool]] = {}
+        self._owners: dict[bytes, Item] = {}
         self._plans: dict[bytes, PoolPlan] = {}
+        self._unique = False
+        self._simple: dict[type[Item], tuple[int, int]] = {}
 
     def prepare(self) -> None:
         """Make the records of all that wait; pickling them may add more to the transaction."""
@@ -61,14 +64,14 @@ class Batch:
             return [row for row, _ in overlay.scan(INDEX, within)]
 
         plans = [plan for pool in self._plans.values() if pool.unique for plan in pool.plans]
-        check_unique(plans, self._inserted, frozenset(self._removed), rows_with)
+        check_unique(plans, self._owners, frozenset(self._removed), rows_with)
 
     def write(self) -> None:
         """Put it all into the overlay, which cannot fail."""
         overlay = self._transaction.overlay
         for row in self._removed:
             overlay.delete(INDEX, row)
-        overlay.put_all(INDEX, dict.fromkeys(self._inserted, _ENTRY))
+        overlay.put_all(INDEX, self._inserted)
         overlay.put_all(ITEMS, self._records)
         for key, item in self.items.items():
             self._members.pop(key, None)
@@ -80,8 +83,7 @@ class Batch:
         if not _bond(item).stored:
             entries = self._entries(key, item, ())
             self._records[key] = encode_record(*self._pickled(item, None), entries), False
-            for entry in entries:
-                self._inserted[entry + key] = item
+            self._insert(key, item, entries)
             return
         assert old is not None
         had = decode_entries(old)
@@ -90,10 +92,24 @@ class Batch:
         if record != old:
             self._records[key] = record, True
             self._removed += [entry + key for entry in had.difference(entries)]
-            for entry in had.symmetric_difference(entries) - had:
-                self._inserted[entry + key] = item
+            self._insert(key, item, had.symmetric_difference(entries) - had)
+
+    def _insert(self, key: bytes, item: Item, entries: Iterable[bytes]) -> None:
+        rows = self._inserted
+        for entry in entries:
+            rows[entry + key] = _ENTRY
+        if self._unique:
+            self._owners.update(dict.fromkeys([entry + key for entry in entries], item))
 
     def _pickled(self, item: Item, old: bytes | None) -> tuple[int, int, bytes]:
+        simple = self._simple.get(type(item))
+        if simple is not None and not _bond(item).hidden:
+            state = raw_dict(item)
+            if PLAIN.issuperset(map(type, state.values())):
+                return *simple, pickle.dumps(state, PROTOCOL)
+        return self._pickled_with_care(item, old)
+
+    def _pickled_with_care(self, item: Item, old: bytes | None) -> tuple[int, int, bytes]:
         if isinstance(item, Broken):
             assert old is not None
             class_number, version, at = decode_header(old)
@@ -108,7 +124,10 @@ class Batch:
                 self._unsettled.append(item)
             pickled = self._session.store.dump(item, state, self._transaction.refer)
             self._check(item, pickled)
-        return self._transaction.class_number(cls), cls.classVersion, pickled
+        class_number = self._transaction.class_number(cls)
+        if state is raw_dict(item):  # not what the class makes of it
+            self._simple[cls] = class_number, cls.classVersion
+        return class_number, cls.classVersion, pickled
 
     def _check(self, item: Item, pickled: bytes) -> None:
         """Make sure that it could be loaded again."""
@@ -124,6 +143,11 @@ class Batch:
         members = self._members.get(key)
         if not members and not had:
             return []
+        if members and not had and len(members) == 1:
+            ((pool_key, ready),) = members.items()
+            plan = self._plan(pool_key)
+            if ready and not plan.multiple:
+                return ready
         members = members or {}
         pools = sorted(pool_keys(had) | members.keys()) if had else list(members)
         found: list[bytes] = []
@@ -131,12 +155,17 @@ class Batch:
             ready = members.get(pool_key)
             if ready is False:
                 continue
-            plan = self._plans.get(pool_key)
-            if plan is None:
-                plan = self._plans[pool_key] = self._session.plan_at(pool_key)
+            plan = self._plan(pool_key)
             entries = plan.entries(item) if ready is None else ready
             found += dict.fromkeys(entries) if plan.multiple else entries
         return found
+
+    def _plan(self, pool_key: bytes) -> PoolPlan:
+        plan = self._plans.get(pool_key)
+        if plan is None:
+            plan = self._plans[pool_key] = self._session.plan_at(pool_key)
+            self._unique = self._unique or plan.unique
+        return plan
 
 
 def _bond(item: Item) -> Bond:

@@ -198,7 +198,8 @@ class Transaction:
         """`item` is to be in `pool`; its keys are computed now, so that a bad one fails here."""
         plan = self._session.plan(pool)
         entries = plan.entries(item)
-        self._touch(item, bond)
+        if bond.mark != self._number or bond.key not in self._changed:
+            self._touch(item, bond)
         members = self._members.setdefault(bond.key, {})
         members[_key(pool)] = entries if bond.fresh and bond.before is None else None
         if plan.unique:
@@ -413,7 +414,9 @@ class Transaction:
             _make_free(item)
         for item in self._added_items():
             assert item._atop is not None
-            item._atop.before, item._atop.fresh = None, False
+            item._atop.fresh = False
+            if item._atop.before is not None:
+                item._atop.before = None
         session.watch.settle()
         self._go_on(commit.state.serial)
 
