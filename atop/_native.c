@@ -903,8 +903,12 @@ step(Walk *walk)
            && !(begin < walk->frame_end && walk->frame_end < walk->at);
 }
 
+static const char *const BOND_NAMES[] = {"key", "session", "mark", "stored", "fresh"};
+enum { BOND_VALUES = Py_ARRAY_LENGTH(BOND_NAMES) };
+
 typedef struct {
     PyObject *loads; /* pickle.loads */
+    PyObject *names[BOND_VALUES];
 } State;
 
 enum { CLOSELY, WITH_ITEMS, VALUES, FLAT };
@@ -949,9 +953,185 @@ native_simplicity(PyObject *Py_UNUSED(module), PyObject *pickled)
                                : 0);
 }
 
+/* The values of a FLAT pickle, as an unpickler makes them, in half its time; the names are interned,
+   as those of attributes are, so that items share them. */
+
+typedef struct {
+    PyObject *values[OWN];
+    int size;
+} Pile;
+
+static bool
+add_to(Pile *pile, PyObject *value)
+{
+    if (value == NULL)
+        return false;
+    if (pile->size == OWN) {
+        Py_DECREF(value);
+        return false;
+    }
+    pile->values[pile->size++] = value;
+    return true;
+}
+
+static void
+shrink(Pile *pile, int size)
+{
+    while (pile->size > size)
+        Py_DECREF(pile->values[--pile->size]);
+}
+
+static uint64_t
+take_number(const Byte **at, int digits)
+{
+    uint64_t number = 0;
+    for (int i = digits - 1; i >= 0; i--)
+        number = number << 8 | (*at)[i];
+    *at += digits;
+    return number;
+}
+
+static PyObject *
+take_text(const Byte **at, int digits)
+{
+    Py_ssize_t size = (Py_ssize_t)take_number(at, digits);
+    *at += size;
+    return PyUnicode_DecodeUTF8((const char *)*at - size, size, "surrogatepass");
+}
+
+static PyObject *
+take_bytes(const Byte **at, int digits)
+{
+    Py_ssize_t size = (Py_ssize_t)take_number(at, digits);
+    *at += size;
+    return PyBytes_FromStringAndSize((const char *)*at - size, size);
+}
+
+static PyObject *
+take_long(const Byte **at)
+{
+    size_t size = (size_t)take_number(at, 1);
+    *at += size;
+    return _PyLong_FromByteArray(*at - size, size, 1, 1);
+}
+
+static PyObject *
+take_float(const Byte **at)
+{
+    double value = PyFloat_Unpack8((const char *)*at, 0);
+    *at += 8;
+    return value == -1.0 && PyErr_Occurred() ? NULL : PyFloat_FromDouble(value);
+}
+
+/* A value that has no others in it. NULL without an error for an opcode that is none. */
+static PyObject *
+take_value(Byte code, const Byte **at, const Pile *memo)
+{
+    switch (code) {
+    case 0x8c: return take_text(at, 1);
+    case 'X': return take_text(at, 4);
+    case 'C': return take_bytes(at, 1);
+    case 'B': return take_bytes(at, 4);
+    case 'K': return PyLong_FromLong((long)take_number(at, 1));
+    case 'M': return PyLong_FromLong((long)take_number(at, 2));
+    case 'J': return PyLong_FromLong((int32_t)take_number(at, 4));
+    case 0x8a: return take_long(at);
+    case 'G': return take_float(at);
+    case 'N': return Py_NewRef(Py_None);
+    case 0x88: return Py_NewRef(Py_True);
+    case 0x89: return Py_NewRef(Py_False);
+    case 'h': return Py_NewRef(memo->values[take_number(at, 1)]);
+    default: return NULL;
+    }
+}
+
+/* The values from `first` on, names and what they are of, go into the dict below all. */
+static bool
+put_attributes(Pile *stack, int first)
+{
+    for (int i = first; i < stack->size; i += 2) {
+        PyObject **name = &stack->values[i];
+        if (PyUnicode_CheckExact(*name))
+            PyUnicode_InternInPlace(name);
+        if (PyDict_SetItem(stack->values[0], *name, stack->values[i + 1]) < 0)
+            return false;
+    }
+    shrink(stack, first);
+    return true;
+}
+
+/* Over what simplicity() found to be FLAT. False, maybe without an error, where it is not done. */
+static bool
+take_attributes(const Byte *at, Pile *stack, Pile *memo)
+{
+    int marked = 0;
+    bool good = true;
+    if (*at == 0x80)
+        at += 2;
+    while (good) {
+        Byte code = *at++;
+        switch (code) {
+        case '.': return stack->size == 1;
+        case 0x95: at += 8; break;
+        case '}': good = stack->size == 0 && add_to(stack, PyDict_New()); break;
+        case '(': good = marked == 0 && (marked = stack->size) > 0; break;
+        case 0x94: good = add_to(memo, Py_NewRef(stack->values[stack->size - 1])); break;
+        case 's': good = put_attributes(stack, stack->size - 2); break;
+        case 'u': good = marked > 0 && put_attributes(stack, marked), marked = 0; break;
+        default: good = add_to(stack, take_value(code, &at, memo));
+        }
+    }
+    return false;
+}
+
+static PyObject *
+flat_state(const Byte *data)
+{
+    Pile stack, memo;
+    stack.size = memo.size = 0;
+    PyObject *state = take_attributes(data, &stack, &memo) ? Py_NewRef(stack.values[0]) : NULL;
+    shrink(&stack, 0);
+    shrink(&memo, 0);
+    return state;
+}
+
 /* A record begins with the number and version of a class, and the length of entries, of which the
    pickle stands behind. */
 enum { CLASS_BYTES = 6, HEADER_BYTES = 10 };
+
+/* The state in a record of a class that `classes` has, and that class, borrowed. NULL without an
+   error for what has to be looked at more closely. */
+static PyObject *
+load_plain(PyObject *module, PyObject *given, PyObject *classes, PyObject **kind)
+{
+    const Byte *record = (Byte *)PyBytes_AS_STRING(given);
+    Py_ssize_t size = PyBytes_GET_SIZE(given);
+    if (size < HEADER_BYTES)
+        return NULL;
+    PyObject *head = PyBytes_FromStringAndSize((char *)record, CLASS_BYTES);
+    *kind = head == NULL ? NULL : PyDict_GetItemWithError(classes, head);
+    Py_XDECREF(head);
+    if (*kind == NULL)
+        return NULL;
+    uint32_t entries = 0;
+    for (int i = CLASS_BYTES; i < HEADER_BYTES; i++)
+        entries = entries << 8 | record[i];
+    size -= HEADER_BYTES;
+    if (entries >= size || simplicity(record + HEADER_BYTES + entries, size - entries) != FLAT)
+        return NULL;
+    PyObject *state = flat_state(record + HEADER_BYTES + entries);
+    if (state == NULL && !PyErr_Occurred()) {
+        PyObject *pickled = PyBytes_FromStringAndSize((char *)record + HEADER_BYTES + entries,
+                                                      size - entries);
+        if (pickled != NULL)
+            state = PyObject_CallOneArg(((State *)PyModule_GetState(module))->loads, pickled);
+        Py_XDECREF(pickled);
+    }
+    /* Such as a date that there is not: whoever looks more closely says so. */
+    if (state == NULL && PyErr_ExceptionMatches(PyExc_Exception))
+        PyErr_Clear();
+    return state;
+}
 
 static PyObject *
 native_load_plain(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -960,41 +1140,172 @@ native_load_plain(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "load_plain() takes bytes and a dict");
         return NULL;
     }
-    const Byte *record = (Byte *)PyBytes_AS_STRING(args[0]);
-    Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
-    if (size < HEADER_BYTES)
-        Py_RETURN_NONE;
-    PyObject *head = PyBytes_FromStringAndSize((char *)record, CLASS_BYTES);
-    PyObject *kind = head == NULL ? NULL : PyDict_GetItemWithError(args[1], head);
-    Py_XDECREF(head);
-    if (kind == NULL) {
+    PyObject *kind = NULL, *state = load_plain(module, args[0], args[1], &kind);
+    if (state == NULL) {
         if (PyErr_Occurred())
             return NULL;
-        Py_RETURN_NONE;
-    }
-    uint32_t entries = 0;
-    for (int i = CLASS_BYTES; i < HEADER_BYTES; i++)
-        entries = entries << 8 | record[i];
-    size -= HEADER_BYTES;
-    if (entries >= size || simplicity(record + HEADER_BYTES + entries, size - entries) != FLAT)
-        Py_RETURN_NONE;
-    PyObject *pickled = PyBytes_FromStringAndSize((char *)record + HEADER_BYTES + entries,
-                                                  size - entries);
-    if (pickled == NULL)
-        return NULL;
-    PyObject *loads = ((State *)PyModule_GetState(module))->loads;
-    PyObject *state = PyObject_CallOneArg(loads, pickled);
-    Py_DECREF(pickled);
-    if (state == NULL) {
-        /* Such as a date that there is not: whoever looks more closely says so. */
-        if (!PyErr_ExceptionMatches(PyExc_Exception))
-            return NULL;
-        PyErr_Clear();
         Py_RETURN_NONE;
     }
     PyObject *pair = PyTuple_Pack(2, kind, state);
     Py_DECREF(state);
     return pair;
+}
+
+/* Items: made of plain records, and found by their bonds. */
+
+typedef struct {
+    PyObject *classes, *bonds, *bond, *dropped, *session, *bond_slot, *dict_slot;
+} Maker;
+
+static bool
+maker_of(PyObject *given, Maker *maker)
+{
+    if (!PyTuple_Check(given)) {
+        PyErr_Format(PyExc_TypeError, "a maker is a tuple, not %R", Py_TYPE(given));
+        return false;
+    }
+    return PyArg_ParseTuple(given, "O!O!O!OOOO;a maker has two dicts, a class and four objects",
+                            &PyDict_Type, &maker->classes, &PyDict_Type, &maker->bonds,
+                            &PyType_Type, &maker->bond, &maker->dropped, &maker->session,
+                            &maker->bond_slot, &maker->dict_slot);
+}
+
+static bool
+set_slot(PyObject *slot, PyObject *item, PyObject *value)
+{
+    descrsetfunc set = Py_TYPE(slot)->tp_descr_set;
+    if (set == NULL) {
+        PyErr_Format(PyExc_TypeError, "%R is no slot", slot);
+        return false;
+    }
+    return set(slot, item, value) == 0;
+}
+
+/* A new item's bond, with all that every bond has. */
+static PyObject *
+make_bond(const State *state, const Maker *maker, PyObject *item, PyObject *key)
+{
+    PyObject *mark = PyLong_FromLong(0);
+    PyObject *values[BOND_VALUES] = {key, maker->session, mark, Py_True, Py_False};
+    PyObject *bond = mark == NULL ? NULL : PyObject_CallFunctionObjArgs(maker->bond, item,
+                                                                        maker->dropped, NULL);
+    for (int i = 0; bond != NULL && i < BOND_VALUES; i++)
+        if (PyObject_SetAttr(bond, state->names[i], values[i]) < 0)
+            Py_CLEAR(bond);
+    Py_XDECREF(mark);
+    return bond;
+}
+
+/* A new reference to the item that a record makes; NULL without an error if it is not plain. */
+static PyObject *
+make_item(PyObject *module, PyObject *key, PyObject *record, const Maker *maker)
+{
+    PyObject *kind = NULL, *state = load_plain(module, record, maker->classes, &kind);
+    if (state == NULL)
+        return NULL;
+    PyObject *item = NULL, *bond = NULL, *none = PyTuple_New(0);
+    if (none != NULL && PyType_Check(kind))
+        item = PyBaseObject_Type.tp_new((PyTypeObject *)kind, none, NULL);
+    if (item != NULL)
+        bond = make_bond(PyModule_GetState(module), maker, item, key);
+    if (bond == NULL || !set_slot(maker->bond_slot, item, bond)
+        || !set_slot(maker->dict_slot, item, state)
+        || PyDict_SetItem(maker->bonds, key, bond) < 0)
+        Py_CLEAR(item);
+    Py_XDECREF(bond);
+    Py_XDECREF(none);
+    Py_DECREF(state);
+    return item;
+}
+
+static PyObject *
+native_make_item(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    Maker maker;
+    if (count != 3 || !PyBytes_Check(args[0]) || !PyBytes_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "make_item() takes two bytes and a maker");
+        return NULL;
+    }
+    PyObject *item = maker_of(args[2], &maker) ? make_item(module, args[0], args[1], &maker) : NULL;
+    return item != NULL || PyErr_Occurred() ? item : Py_NewRef(Py_None);
+}
+
+/* A new reference to the object of that id, if there is one; NULL without an error if not. */
+static PyObject *
+known_item(const Maker *maker, PyObject *ident)
+{
+    PyObject *bond = PyDict_GetItemWithError(maker->bonds, ident);
+    if (bond == NULL)
+        return NULL;
+    if (!PyWeakref_Check(bond)) {
+        PyErr_Format(PyExc_TypeError, "a bond is a weak reference, not %R", Py_TYPE(bond));
+        return NULL;
+    }
+    PyObject *item = PyWeakref_GET_OBJECT(bond);
+    return item == Py_None ? NULL : Py_NewRef(item);
+}
+
+/* What is made of a page so far. */
+typedef struct {
+    PyObject *items, *made;
+    Py_ssize_t bytes;
+} Made;
+
+/* The item of one row; `build` makes it of what is not plain, `find` finds what has no record. */
+static PyObject *
+item_of_row(PyObject *module, PyObject *row, const Maker *maker, PyObject *build, PyObject *find,
+            Made *page)
+{
+    if (!PyTuple_Check(row) || PyTuple_GET_SIZE(row) != 2
+        || !PyBytes_Check(PyTuple_GET_ITEM(row, 0))) {
+        PyErr_Format(PyExc_TypeError, "a row is a pair of a key and a record, not %R", row);
+        return NULL;
+    }
+    PyObject *key = PyTuple_GET_ITEM(row, 0), *record = PyTuple_GET_ITEM(row, 1);
+    Py_ssize_t size = PyBytes_GET_SIZE(key), length = Py_MIN(size, ID_BYTES);
+    PyObject *ident = PyBytes_FromStringAndSize(PyBytes_AS_STRING(key) + size - length, length);
+    PyObject *item = ident == NULL ? NULL : known_item(maker, ident);
+    if (item == NULL && !PyErr_Occurred() && PyBytes_Check(record)) {
+        item = make_item(module, ident, record, maker);
+        if (item != NULL) {
+            page->bytes += PyBytes_GET_SIZE(record);
+            if (PyList_Append(page->made, item) < 0)
+                Py_CLEAR(item);
+        }
+    }
+    if (item == NULL && !PyErr_Occurred())
+        item = record == Py_None ? PyObject_CallOneArg(find, key)
+                                 : PyObject_CallFunctionObjArgs(build, ident, record, NULL);
+    Py_XDECREF(ident);
+    return item;
+}
+
+static PyObject *
+native_make_page(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    Maker maker;
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError, "make_page() takes rows, a maker and two functions");
+        return NULL;
+    }
+    PyObject *rows = maker_of(args[1], &maker) ? PySequence_Tuple(args[0]) : NULL;
+    if (rows == NULL)
+        return NULL;
+    Made page = {PyList_New(PyTuple_GET_SIZE(rows)), PyList_New(0), 0};
+    bool good = page.items != NULL && page.made != NULL;
+    for (Py_ssize_t i = 0; good && i < PyTuple_GET_SIZE(rows); i++) {
+        PyObject *item = item_of_row(module, PyTuple_GET_ITEM(rows, i), &maker, args[2], args[3],
+                                     &page);
+        if (item == NULL)
+            good = false;
+        else
+            PyList_SET_ITEM(page.items, i, item);
+    }
+    PyObject *answer = good ? Py_BuildValue("(OOn)", page.items, page.made, page.bytes) : NULL;
+    Py_XDECREF(page.items);
+    Py_XDECREF(page.made);
+    Py_DECREF(rows);
+    return answer;
 }
 
 static PyMethodDef methods[] = {
@@ -1011,6 +1322,12 @@ static PyMethodDef methods[] = {
     {"load_plain", (PyCFunction)(void (*)(void))native_load_plain, METH_FASTCALL,
      PyDoc_STR("load_plain(record, classes)\n--\n\n"
                "Class and state of a record of flat values; None for any other.")},
+    {"make_item", (PyCFunction)(void (*)(void))native_make_item, METH_FASTCALL,
+     PyDoc_STR("make_item(key, record, maker)\n--\n\n"
+               "The item that a plain record makes; None for any other record.")},
+    {"make_page", (PyCFunction)(void (*)(void))native_make_page, METH_FASTCALL,
+     PyDoc_STR("make_page(rows, maker, build, find)\n--\n\n"
+               "The items of rows, those of them that are new, and how many bytes these had.")},
     {"simplicity", native_simplicity, METH_O,
      PyDoc_STR("simplicity(pickled)\n--\n\n"
                "0 for a pickle to be looked at more closely, 1 for one of plain values and items,\n"
@@ -1030,20 +1347,29 @@ prepare(PyObject *module)
     State *state = PyModule_GetState(module);
     state->loads = PyObject_GetAttrString(pickle, "loads");
     Py_DECREF(pickle);
+    for (int i = 0; i < BOND_VALUES; i++)
+        if ((state->names[i] = PyUnicode_InternFromString(BOND_NAMES[i])) == NULL)
+            return -1;
     return state->loads == NULL ? -1 : 0;
 }
 
 static int
 traverse(PyObject *module, visitproc visit, void *arg)
 {
-    Py_VISIT(((State *)PyModule_GetState(module))->loads);
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->loads);
+    for (int i = 0; i < BOND_VALUES; i++)
+        Py_VISIT(state->names[i]);
     return 0;
 }
 
 static int
 clear(PyObject *module)
 {
-    Py_CLEAR(((State *)PyModule_GetState(module))->loads);
+    State *state = PyModule_GetState(module);
+    Py_CLEAR(state->loads);
+    for (int i = 0; i < BOND_VALUES; i++)
+        Py_CLEAR(state->names[i]);
     return 0;
 }
 

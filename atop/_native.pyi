@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+Maker = tuple[dict[bytes, type[Any]], dict[bytes, Any], type[Any], Any, Any, Any, Any]
+
 def encode_key(value: object, encoders: dict[type, Callable[[Any], bytes]], /) -> bytes | None: ...
 def encode_entries(
     prefixes: tuple[bytes, ...],
@@ -18,4 +20,12 @@ def decode_keys(
 def load_plain(
     record: bytes, classes: dict[bytes, type], /
 ) -> tuple[type, dict[str, Any]] | None: ...
+def make_item(key: bytes, record: bytes, maker: Maker, /) -> Any: ...
+def make_page(
+    rows: Iterable[tuple[bytes, bytes | None]],
+    maker: Maker,
+    build: Callable[[bytes, bytes], Any],
+    find: Callable[[bytes], Any],
+    /,
+) -> tuple[list[Any], list[Any], int]: ...
 def simplicity(pickled: bytes, /) -> int: ...

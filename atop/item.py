@@ -56,8 +56,9 @@ class _Attributes:
     """Has the real dict of attributes, which :class:`Item` shows only to those who ask."""
 
 
-raw_dict: Callable[[Any], dict[str, Any]] = vars(_Attributes)["__dict__"].__get__
-set_dict: Callable[[Any, dict[str, Any]], None] = vars(_Attributes)["__dict__"].__set__
+DICT_SLOT = vars(_Attributes)["__dict__"]
+raw_dict: Callable[[Any], dict[str, Any]] = DICT_SLOT.__get__
+set_dict: Callable[[Any, dict[str, Any]], None] = DICT_SLOT.__set__
 
 
 class Item(_Attributes):
@@ -258,7 +259,8 @@ class _Ghost:
 registry: dict[tuple[str, str], type[Item]] = {(Item.__module__, Item.__qualname__): Item}
 _QUIET = frozenset({"id", "store", "_atop", "__repr__"})
 
-set_bond = vars(Item)["_atop"].__set__
+BOND_SLOT = vars(Item)["_atop"]
+set_bond = BOND_SLOT.__set__
 
 
 def ghost_class(cls: type[Item]) -> type[Item]:

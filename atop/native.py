@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 __all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "load_plain",
-           "simplicity"]
+           "make_item", "make_page", "simplicity"]
 
 Encoders = dict[type, Callable[[Any], bytes]]
+Maker = tuple[dict[bytes, type[Any]], dict[bytes, Any], type[Any], Any, Any, Any, Any]
+"""What an item is made with: classes by what their records begin with, bonds by id; the class of a
+bond, what is called when its item goes, and its session; the slots of an item for bond and dict."""
 
 try:
     if os.environ.get("ATOP_NATIVE") == "0":
@@ -24,6 +27,8 @@ try:
         encode_entries,
         encode_key,
         load_plain,
+        make_item,
+        make_page,
         simplicity,
     )
 
@@ -65,6 +70,29 @@ except ImportError:
         changed; None for what has to be looked at more closely.
         """
         return None
+
+    def make_item(key: bytes, record: bytes, maker: Maker, /) -> Any:
+        """The item that a plain record makes, bound to that id; None for any other record."""
+        return None
+
+    def make_page(
+        rows: Iterable[tuple[bytes, bytes | None]],
+        maker: Maker,
+        build: Callable[[bytes, bytes], Any],
+        find: Callable[[bytes], Any],
+        /,
+    ) -> tuple[list[Any], list[Any], int]:
+        """The items of rows of an index, each with the record of its item, or None if that is
+        known; those of them that :func:`make_item` has made, and how many bytes their records had.
+        """
+        items = []
+        for key, record in rows:
+            bond = maker[1].get(key[-8:])
+            item = None if bond is None else bond()
+            if item is None:
+                item = find(key) if record is None else build(key[-8:], record)
+            items.append(item)
+        return items, [], 0
 
     def simplicity(pickled: bytes, /) -> int:
         """2 for what is surely plain values, 1 with items among them, 0 to look more closely."""

@@ -16,9 +16,11 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from atop.classes import Broken, ClassTable, Kind
-from atop.engine.base import ITEMS, View
+from atop.engine.base import ITEMS, JoinedRow, View
 from atop.errors import NewerClass, NoSuchItem, NotLoadable
 from atop.item import (
+    BOND_SLOT,
+    DICT_SLOT,
     Bond,
     Item,
     class_of,
@@ -30,7 +32,7 @@ from atop.item import (
     set_bond,
     set_dict,
 )
-from atop.native import load_plain
+from atop.native import make_item, make_page
 from atop.records import class_head, decode_header, loader
 from atop.values import IMMUTABLE
 from atop.watch import Watch, hide
@@ -53,13 +55,14 @@ class Objects(ABC):
         self.store = store
         self.items: dict[bytes, Bond] = {}
         self.watch = Watch(self.dump)
-        self._tail: deque[Item] = deque()
+        self._tail: deque[Item | list[Item]] = deque()
         self._tail_sizes: deque[int] = deque()
         self._tail_bytes = 0
         self._load_state = loader(store.allowed, self._dereference)
         self._dropped = self._dropper()
-        self._kinds: dict[int, Kind] = {}
         self._plain: dict[bytes, type[Item]] = {}
+        self._maker = (self._plain, self.items, Bond, self._dropped, self, BOND_SLOT, DICT_SLOT)
+        self._kinds: dict[int, Kind] = {}
         self.thread = get_ident()
         self._rests = store.optimistic
         self._awake: list[Bond] = []
@@ -118,17 +121,27 @@ class Objects(ABC):
         item = None if bond is None else bond()
         if item is not None:
             return item
-        plain = load_plain(record, self._plain)
-        if plain is None:
+        made: Item | None = make_item(key, record, self._maker)
+        if made is None:
             return self._build_with_care(key, record)
-        cls, state = plain
-        item = _new(cls)
-        bond = self.register(key, item)
         if self._rests:
-            self.woken(bond)
-        set_dict(item, state)
-        self._keep(item, len(record) + _ITEM_BYTES)
-        return item
+            self._wakes((made,))
+        self._keep(made, len(record) + _ITEM_BYTES)
+        return made
+
+    def build_page(self, rows: list[JoinedRow], find: Callable[[bytes], Item]) -> list[Item]:
+        """The objects for rows of an index; `find` gives those whose records were not read."""
+        items, made, size = make_page(rows, self._maker, self.build, find)
+        if made:
+            if self._rests:
+                self._wakes(made)
+            self._keep(made, size + _ITEM_BYTES * len(made))
+        return items
+
+    def _wakes(self, made: Iterable[Item]) -> None:
+        for item in made:
+            assert item._atop is not None
+            self.woken(item._atop)
 
     def _build_with_care(self, key: bytes, record: bytes) -> Item:
         """The same for an item that may have to do with others, or change in place."""
@@ -163,9 +176,9 @@ class Objects(ABC):
         self._keep(item, len(record) + _ITEM_BYTES)
         return item
 
-    def _keep(self, item: Item, size: int) -> None:
-        """Hold the items loaded last, even if nobody else does, up to a bound."""
-        self._tail.append(item)
+    def _keep(self, loaded: Item | list[Item], size: int) -> None:
+        """Hold what was loaded last, even if nobody else does, up to a bound."""
+        self._tail.append(loaded)
         self._tail_sizes.append(size)
         self._tail_bytes += size
         while self._tail_bytes > TAIL_BYTES:

@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from atop.classes import check_whole
-from atop.engine.base import CATALOG, ID_BYTES, INDEX, ITEMS, JoinedRow, Range, Row, View, suffix
+from atop.engine.base import CATALOG, INDEX, ITEMS, JoinedRow, Range, Row, View, suffix
 from atop.engine.filefolder import PendingFile
 from atop.engine.present import Present, Snapshot
 from atop.engine.reads import Reads
@@ -202,16 +202,7 @@ class Session(Objects):
 
     def _read_page(self, within: Range) -> tuple[list[JoinedRow], list[Item]]:
         rows: list[JoinedRow] = self.read(lambda view: view.join(within, self.items))
-        build, bond_of = self.build, self.items.get
-        items: list[Item] = []
-        for key, record in rows:
-            if record is not None:
-                items.append(build(key[-ID_BYTES:], record))
-                continue
-            bond = bond_of(key[-ID_BYTES:])
-            item = None if bond is None else bond()
-            items.append(self._joined(key) if item is None else item)
-        return rows, items
+        return rows, self.build_page(rows, self._joined)
 
     def foresee(self, within: Range, *, records: bool) -> None:
         """A page of an index is about to be asked for, with the items or without."""
