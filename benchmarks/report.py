@@ -72,6 +72,33 @@ every run.
 """
 
 
+_REASONS = """
+Where it is slower, and why
+---------------------------
+
+- *Inserts*: a third of the time is Berkeley DB's four sorted puts of an item, made in C; the
+  numbers of rows, for which any page, count and position costs the same, are about 3 µs of it.
+  Sorting and the row of what the commit has changed, from which snapshots are read, are an
+  eighth. The rest makes objects, pickles and keys, in Python.
+- *Durable transactions of one*: half is the sync. The rest is what stands around the puts: the
+  turn, the overlay, the row of what has changed, and a look whether the folder is still there and
+  may be written, since Berkeley DB gives up over that. By hand, nobody asks.
+- *Syncs of {threads} threads*: here a sync takes about as long as a commit in Python, so that not
+  many come meanwhile; those that stand in line are waited for.
+- *Cold, at {large:,}*: the tables are several times the page cache of 64 MB (``cacheSize``). A
+  page that is not in it takes about 5 µs more, its checksum included. LMDB's pages are where the
+  system has them, without checksums.
+- *Get by id and 50 of an index, cold*: LMDB and ``berkeleydb`` by hand have no identity map:
+  whoever reads an object twice has two, and nobody knows when one was changed.
+- *50 of an index, warm*: the leaves of ZODB's trees hold the objects themselves, in C. Atop asks
+  whether anything was committed, and then remembers the page.
+- *Keys only*: SQLite reads all rows in one query; Atop reads pages of 1,000, each of one moment.
+- *Size*: records have their index entries with them, so that these can be rebuilt and compared;
+  and up to 64 MB are what the last commits have changed.
+
+"""
+
+
 def page(machine: dict[str, str], table: Table, names: Sequence[str], sizes: Sizes) -> str:
     """The whole of doc/performance.rst, which shows plots that are beside it."""
     return "".join((
@@ -82,6 +109,7 @@ def page(machine: dict[str, str], table: Table, names: Sequence[str], sizes: Siz
             large=sizes.large, threads=sizes.threads, patience=sizes.patience, changed=1000,
         ),
         grid.goals(table, targets(sizes)).text(),
+        _REASONS.format(threads=sizes.threads, large=sizes.large),
         *(shown.text() for shown in ratios(table, names, sizes)),
         "Cost against size\n-----------------\n\n",
         *_pictures(names),

@@ -45,7 +45,7 @@ def test_every_figure_is_on_the_page_and_printed(run: tuple[str, str, Path]) -> 
 
 def test_every_goal_is_on_the_page_reached_or_not(run: tuple[str, str, Path]) -> None:
     printed, page, _ = run
-    goals = page[page.index("What it must reach") : page.index("Ratios at")]
+    goals = page[page.index("What it must reach") : page.index("Where it is slower")]
     for row in targets(Sizes.around(ITEMS, 1)):
         for goal in row.goals:
             assert f"     - {goal.words}\n" in goals
