@@ -78,6 +78,7 @@ class BerkeleyEngine(Engine):
         self._halted: StoreError | None = None
         self._ready = True
         self._last, self._history_bytes = self.tables.last_commit()
+        self._shown = self._last.serial
         self.ids = Ids(self._last.next_id)
         self._deleted: deque[tuple[int, Sequence[int]]] = deque()
         self._log: LogSync | None = None
@@ -97,7 +98,7 @@ class BerkeleyEngine(Engine):
     def serial(self) -> int:
         if not self._ready:
             self.check()
-        return self._last.serial
+        return self._shown
 
     @property
     def last(self) -> State:
@@ -311,6 +312,14 @@ class BerkeleyEngine(Engine):
             with suppress(IndexError):  # another thread was sooner
                 deleted, files = self._deleted.popleft()
                 self.files.remove(files, deleted)
+
+    def show(self) -> None:
+        """Let the last commit be seen: no thread here has seen it before all others can."""
+        serial = self._last.serial
+        try:
+            self.announce(serial)
+        finally:
+            self._shown = serial
 
     def checkpoint(self) -> None:
         """Write to the tables what only the log has, and drop the logs not needed any more."""
@@ -564,7 +573,7 @@ class BerkeleyTurn:
                 engine.files.disown(commit.files)  # while nobody else can have these ids
             if self.applied or not engine.failed:
                 engine.adopting.discard(self.ticket)  # else they are left to be swept
-            engine.announce(engine.last.serial)
+            engine.show()
             if self._hold is not None:
                 self._hold.close()
             if self._reserved is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atop import Item, Store
 from atop.engine import rangelocks
 from atop.engine.published import Published, hold_all, is_held_before
 
@@ -130,3 +131,21 @@ def test_what_a_snapshot_sees_is_never_taken_for_free(tmp_path: Path, owner: Pub
     thread.join()
     timer.join()
     assert begun
+
+
+def test_no_thread_of_the_owner_sees_a_commit_before_clients_can(tmp_path: Path) -> None:
+    with Store(tmp_path / "store.atop") as store:
+        assert store.folder is not None
+        engine = store.folder.engine
+        announce, seen = engine.announce, []
+
+        def look(serial: int) -> None:
+            seen.append((engine.last.serial, engine.serial))
+            announce(serial)
+
+        engine.announce = look
+        before = engine.serial
+        with store.transaction():
+            store.add(Item(n=1))
+        assert seen[0] == (before + 1, before)
+        assert engine.serial == before + 1
