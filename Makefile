@@ -82,8 +82,8 @@ clean:  ## remove .venv, build products and caches
 	@rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/ready: setup.cfg setup.py pyproject.toml atop/_native.c atop/engine/_native.c scripts/setup \
-             scripts/system
+.venv/ready: setup.cfg setup.py pyproject.toml $(wildcard atop/_*.[ch] atop/engine/_*.c) \
+             scripts/setup scripts/system
 	@scripts/setup "$(PYTHON)" "$(made)"
 
 # Made with another Python, moved, or left behind by an upgrade: make .venv again.

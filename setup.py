@@ -14,7 +14,10 @@ _WHERE_DB_H_MAY_BE = ("/usr/include/db5", "/usr/include/db53", "/usr/local/inclu
 
 
 def _extensions() -> list[Extension]:
-    extensions = [Extension("atop._native", ["atop/_native.c"], optional=True)]
+    sources = ["atop/_native.c", "atop/_keys.c", "atop/_pickles.c", "atop/_items.c"]
+    extensions = [
+        Extension("atop._native", sources, depends=["atop/_native.h"], optional=True)
+    ]
     header = _header()
     if header is not None:
         folders = [str(header.parent), *_database()]
