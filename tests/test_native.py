@@ -481,10 +481,10 @@ def test_no_call_leaves_memory_or_references_behind() -> None:
     good = [value for value in ODD if type(value) in ENCODERS]
     rows = [encode(value) for value in good]
     damaged = [row[:-1] for row in rows]
-    # CPython under a sanitizer counts some arithmetic of dates as left behind.
+    # Under a sanitizer what CPython's own dates, decimals and UUIDs take counts as left behind.
     values = [value for value in ODD if getattr(value, "tzinfo", None) in (None, UTC)]
     pickles = [*SAMPLES, *(sample[:-9] for sample in SAMPLES), b"]" * 300, b"N\x94" * 300 + b"."]
-    records = [encode_record(1, 1, each, ()) for each in pickles if b"datetime" not in each]
+    records = [encode_record(1, 1, each, ()) for each in pickles if b"\x93" not in each]
     held = [*ODD, *rows, *damaged, ENCODERS, decode, in_c]
 
     def call_all() -> None:
