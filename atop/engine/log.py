@@ -13,6 +13,7 @@ from pathlib import Path
 
 _CHUNK = 1 << 20
 _TOGETHER = 0.001  # seconds
+_A_MOMENT = 0.0001
 
 
 def _sync(descriptor: int) -> None:
@@ -42,7 +43,6 @@ class LogSync:
         self._coming = coming
         self._place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = threading.Lock()
-        self._tried = threading.Condition(self._lock)
         self._written = (0, last_file, 0)
         self._synced = 0
         self.synced_end = (0, 0)
@@ -61,23 +61,14 @@ class LogSync:
 
         :raises OSError: when that is not known.
         """
+        latest = time.monotonic() + _TOGETHER
+        while self._coming() and self._synced < serial and time.monotonic() < latest:
+            time.sleep(_A_MOMENT)  # no condition is waited for: Ctrl-C may leave its lock to nobody
         with self._lock:
-            if self._coming():
-                latest = time.monotonic() + _TOGETHER
-                while self._is_missing(serial) and (left := latest - time.monotonic()) > 0:
-                    self._tried.wait(left)
-                    if not self._coming():
-                        break
-            if self._is_missing(serial):
-                try:
-                    self._sync_all()
-                finally:
-                    self._tried.notify_all()
             if self._error is not None:
                 raise OSError(*self._error.args) from self._error
-
-    def _is_missing(self, serial: int) -> bool:
-        return self._error is None and self._synced < serial
+            if self._synced < serial:
+                self._sync_all()
 
     def close(self) -> None:
         """Sync for those who still wait, and let the log go.
