@@ -80,14 +80,15 @@ Where it is slower, and why
   numbers of rows, for which any page, count and position costs the same, are about 3 µs of it.
   Sorting and the row of what the commit has changed, from which snapshots are read, are an
   eighth. The rest makes objects, pickles and keys, in Python.
-- *Durable transactions of one*: half is the sync. The rest is what stands around the puts: the
-  turn, the overlay, the row of what has changed, and a look whether the folder is still there and
-  may be written, since Berkeley DB gives up over that. By hand, nobody asks.
+- *Durable transactions of one*: nearly half is the sync. The rest is what stands around the puts:
+  the turn, the overlay, the row of what has changed, and a look whether the folder is still there
+  and may be written, since Berkeley DB gives up over that. By hand, nobody asks.
 - *Syncs of {threads} threads*: here a sync takes about as long as a commit in Python, so that not
   many come meanwhile; those that stand in line are waited for.
-- *Cold, at {large:,}*: the tables are several times the page cache of 64 MB (``cacheSize``). A
-  page that is not in it takes about 5 µs more, its checksum included. LMDB's pages are where the
-  system has them, without checksums.
+- *Cold, at {large:,}*: the tables are several times the page cache of 64 MB (``cacheSize``). In a
+  store just opened, a page that is not in it takes about 5 µs more, its checksum included. Here it
+  takes 100 µs: the measures before have left changed pages in the cache, which may have to be
+  written to make room. LMDB's pages are where the system has them, without checksums.
 - *Get by id and 50 of an index, cold*: LMDB and ``berkeleydb`` by hand have no identity map:
   whoever reads an object twice has two, and nobody knows when one was changed.
 - *50 of an index, warm*: the leaves of ZODB's trees hold the objects themselves, in C. Atop asks
