@@ -40,24 +40,6 @@ load_plain(PyObject *module, PyObject *given, PyObject *classes, PyObject **kind
     return state;
 }
 
-PyObject *
-native_load_plain(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    if (count != 2 || !PyBytes_Check(args[0]) || !PyDict_CheckExact(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "load_plain() takes bytes and a dict");
-        return NULL;
-    }
-    PyObject *kind = NULL, *state = load_plain(module, args[0], args[1], &kind);
-    if (state == NULL) {
-        if (PyErr_Occurred())
-            return NULL;
-        Py_RETURN_NONE;
-    }
-    PyObject *pair = PyTuple_Pack(2, kind, state);
-    Py_DECREF(state);
-    return pair;
-}
-
 typedef struct {
     PyObject *classes, *bonds, *bond, *dropped, *session, *bond_slot, *dict_slot;
 } Maker;

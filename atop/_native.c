@@ -15,9 +15,6 @@ static PyMethodDef methods[] = {
                "The key that begins at an offset of each row.")},
     {"decode_ids", native_decode_ids, METH_O,
      PyDoc_STR("decode_ids(rows)\n--\n\nThe ids that the keys of rows end in.")},
-    {"load_plain", (PyCFunction)(void (*)(void))native_load_plain, METH_FASTCALL,
-     PyDoc_STR("load_plain(record, classes)\n--\n\n"
-               "Class and state of a record of flat values; None for any other.")},
     {"make_item", (PyCFunction)(void (*)(void))native_make_item, METH_FASTCALL,
      PyDoc_STR("make_item(key, record, maker)\n--\n\n"
                "The item that a plain record makes; None for any other record.")},

@@ -43,7 +43,6 @@ PyObject *native_simplicity(PyObject *module, PyObject *pickled);
 
 /* _items.c */
 
-PyObject *native_load_plain(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *native_make_item(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *native_make_page(PyObject *module, PyObject *const *args, Py_ssize_t count);
 

@@ -17,9 +17,6 @@ def decode_keys(
     decode: Callable[[bytes, int], tuple[Any, int]],
     /,
 ) -> list[Any]: ...
-def load_plain(
-    record: bytes, classes: dict[bytes, type], /
-) -> tuple[type, dict[str, Any]] | None: ...
 def make_item(key: bytes, record: bytes, maker: Maker, /) -> Any: ...
 def make_page(
     rows: Iterable[tuple[bytes, bytes | None]],

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "load_plain",
-           "make_item", "make_page", "simplicity"]
+__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "make_item",
+           "make_page", "simplicity"]
 
 Encoders = dict[type, Callable[[Any], bytes]]
 Maker = tuple[dict[bytes, type[Any]], dict[bytes, Any], type[Any], Any, Any, Any, Any]
@@ -26,7 +26,6 @@ try:
         decode_keys,
         encode_entries,
         encode_key,
-        load_plain,
         make_item,
         make_page,
         simplicity,
@@ -63,14 +62,6 @@ except ImportError:
         """The key of an index that begins at `offset` of each row's key."""
         return [decode(key, offset)[0] for key, *_ in rows]
 
-    def load_plain(
-        record: bytes, classes: dict[bytes, type], /
-    ) -> tuple[type, dict[str, Any]] | None:
-        """The class, found by what the record begins with, and the state of values that cannot be
-        changed; None for what has to be looked at more closely.
-        """
-        return None
-
     def make_item(key: bytes, record: bytes, maker: Maker, /) -> Any:
         """The item that a plain record makes, bound to that id; None for any other record."""
         return None
@@ -95,5 +86,7 @@ except ImportError:
         return items, [], 0
 
     def simplicity(pickled: bytes, /) -> int:
-        """2 for what is surely plain values, 1 with items among them, 0 to look more closely."""
+        """0 for a pickle to be looked at more closely, 1 for one of plain values and items, 2 for
+        one of plain values, 3 for a dict of plain values that cannot change.
+        """
         return 0

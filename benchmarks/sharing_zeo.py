@@ -6,7 +6,6 @@ its file at each commit.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -18,26 +17,14 @@ import transaction
 import ZEO
 import ZODB
 from BTrees.OOBTree import OOBTree
-from persistent import Persistent
 from persistent.mapping import PersistentMapping
 from ZODB.POSException import ConflictError, POSError
 from ZODB.utils import p64, u64
 
 from benchmarks.contacts import INDEXES, Contact
 from benchmarks.contender import PAGE
+from benchmarks.persistent_person import Person
 from benchmarks.sharing_client import OBJECTS, Client, look, pause, remove_socket, socket_of
-
-logging.getLogger().addHandler(logging.NullHandler())  # not on the terminal
-
-
-class Person(Persistent):  # type: ignore[misc]
-    """A contact."""
-
-    def __init__(self, name: str, email: str, city: str, born: int) -> None:
-        self.name = name
-        self.email = email
-        self.city = city
-        self.born = born
 
 
 class ZeoClient(Client):

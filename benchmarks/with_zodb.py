@@ -6,7 +6,6 @@ its file at each commit. Contacts are got by the ids that their objects have in 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
@@ -16,7 +15,6 @@ from typing import Any
 import transaction
 import ZODB
 from BTrees.OOBTree import OOBTree
-from persistent import Persistent
 from persistent.mapping import PersistentMapping
 from ZODB.FileStorage import FileStorage
 from ZODB.POSException import ConflictError
@@ -24,24 +22,12 @@ from ZODB.utils import p64, u64
 
 from benchmarks.contacts import INDEXES, Contact
 from benchmarks.contender import CACHE_BYTES, PAGE, Contender, Insert
+from benchmarks.persistent_person import Person
 
 _OBJECTS = 1 << 30  # the limit is that of bytes
 _CONNECTIONS = 16
 _LAST = 1 << 63
 _OFTEN = 10_000
-
-logging.getLogger().addHandler(logging.NullHandler())  # not on the terminal
-
-
-class Person(Persistent):  # type: ignore[misc]
-    """A contact."""
-
-    def __init__(self, name: str, email: str, city: str, born: int) -> None:
-        self.name = name
-        self.email = email
-        self.city = city
-        self.born = born
-
 
 class WithZODB(Contender):
     """Three B-trees. There is no page cache; that of objects has a limit of 64 MB of pickles."""

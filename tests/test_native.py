@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+import weakref
 import zoneinfo
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -28,6 +29,7 @@ from hypothesis import strategies as st
 
 from atop import Item
 from atop.errors import DamagedStore, IndexKeyError, NotLoadable
+from atop.item import BOND_SLOT, DICT_SLOT, Bond, raw_dict
 from atop.keys import ENCODERS, decode, encode
 from atop.opcodes import checker
 from atop.records import Allowed, class_head, dump_state, encode_record
@@ -44,6 +46,7 @@ class Other(Item):
     """A class that records are of."""
 
 
+KEY = (7).to_bytes(8, "big")
 CLASSES: dict[bytes, type] = {class_head(1, 1): Item, class_head(2, 1): Other}
 
 
@@ -67,6 +70,26 @@ in_c = pytest.importorskip("atop._native", reason="the C module is not built")
 def pairs(keys: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
     """Rows of the index with these keys."""
     return [(key, b"") for key in keys]
+
+
+def maker_with(classes: dict[bytes, type[Any]], bonds: dict[bytes, Any]) -> Any:
+    return classes, bonds, Bond, lambda bond: None, "a session", BOND_SLOT, DICT_SLOT
+
+
+def load_plain(record: bytes, classes: dict[bytes, type[Any]]) -> Any:
+    """Class and attributes of the item that C makes of a record, bound as it should be, or None."""
+    bonds: dict[bytes, Bond] = {}
+    item = in_c.make_item(KEY, record, maker_with(classes, bonds))
+    if item is None:
+        assert not bonds
+        return None
+    assert list(bonds) == [KEY]
+    bond: Any = bonds[KEY]
+    assert bond() is item
+    assert item._atop is bond
+    found = bond.key, bond.session, bond.mark, bond.stored, bond.fresh, bond.gone
+    assert found == (KEY, "a session", 0, True, False, False)
+    return type(item), raw_dict(item)
 
 
 def outcome(function: Callable[..., Any], *args: Any) -> Any:
@@ -498,7 +521,7 @@ def test_no_call_leaves_memory_or_references_behind() -> None:
         for pickled in pickles:
             in_c.simplicity(pickled)
         for record in records:
-            in_c.load_plain(record, CLASSES)
+            load_plain(record, CLASSES)
 
     call_all()
     gc.collect()
@@ -546,8 +569,8 @@ def test_a_record_of_values_that_cannot_change_is_loaded_at_once(
     state: dict[Any, Any], entries: tuple[bytes, ...]
 ) -> None:
     assert set(map(type, state.values())) <= IMMUTABLE
-    assert in_c.load_plain(record_of(state, entries=entries), CLASSES) == (Item, state)
-    again = in_c.load_plain(record_of(state, number=2), CLASSES)
+    assert load_plain(record_of(state, entries=entries), CLASSES) == (Item, state)
+    again = load_plain(record_of(state, number=2), CLASSES)
     assert again == (Other, state)
     assert [type(value) for value in again[1].values()] == list(map(type, state.values()))
 
@@ -555,7 +578,7 @@ def test_a_record_of_values_that_cannot_change_is_loaded_at_once(
 def test_items_share_the_names_of_their_attributes() -> None:
     state = {"name": "Bob", "born": 1970, "some words": None}
     for _ in range(2):
-        loaded = in_c.load_plain(record_of(state), CLASSES)
+        loaded = load_plain(record_of(state), CLASSES)
         assert loaded is not None
         assert all(sys.intern(name) is name for name in loaded[1])
 
@@ -571,25 +594,64 @@ CAREFUL: dict[str, Any] = {
 
 @pytest.mark.parametrize("what", CAREFUL)
 def test_a_record_of_anything_else_is_left_to_python(what: str) -> None:
-    assert in_c.load_plain(record_of(CAREFUL[what]), CLASSES) is None
-    assert in_python.load_plain(record_of({"a": 1}), CLASSES) is None
+    assert load_plain(record_of(CAREFUL[what]), CLASSES) is None
 
 
 def test_a_record_that_cannot_be_loaded_is_left_to_python() -> None:
     good = record_of({"a": 1, "day": date(2020, 1, 2)}, entries=(b"entry",))
-    assert in_c.load_plain(good, {}) is None
-    assert in_c.load_plain(record_of({"a": 1}, number=3), CLASSES) is None
+    assert load_plain(good, {}) is None
+    assert load_plain(record_of({"a": 1}, number=3), CLASSES) is None
     for size in range(len(good)):
-        assert in_c.load_plain(good[:size], CLASSES) is None
+        assert load_plain(good[:size], CLASSES) is None
     no_day = good.replace(b"\x07\xe4\x01\x02", b"\x07\xe4\x63\x63")
     assert no_day != good
-    assert in_c.load_plain(no_day, CLASSES) is None
+    assert load_plain(no_day, CLASSES) is None
     reference = dump_state({"friend": Item()}, Allowed(), lambda _: (7, 1))
-    assert in_c.load_plain(encode_record(1, 1, reference, ()), CLASSES) is None
-    wrong: Any
-    for wrong in ((1, {}), (b"", 1)):
-        with pytest.raises(TypeError):
-            in_c.load_plain(*wrong)
+    assert load_plain(encode_record(1, 1, reference, ()), CLASSES) is None
+
+
+def test_a_page_has_known_items_and_new_ones_and_what_python_makes() -> None:
+    plain, listed = record_of({"name": "new"}), record_of({"tags": []})
+    known = Item()
+    for module in (in_c, in_python):
+        calls: list[Any] = []
+        maker = maker_with(CLASSES, {bytes(8): weakref.ref(known)})
+
+        def build(key: bytes, record: bytes, maker: Any = maker, calls: Any = calls) -> Any:
+            calls.append((key, record))
+            return in_c.make_item(key, record, maker) or "built"
+
+        rows = [(b"x" + bytes(8), None), (b"y" + KEY, plain), (b"z" + bytes(7) + b"8", listed),
+                (b"y" + KEY, None), (b"last" + bytes(7) + b"9", None)]
+        items, made, size = module.make_page(rows, maker, build, lambda key: key)
+        assert items[0] is known
+        assert items[1] is items[3]
+        assert raw_dict(items[1]) == {"name": "new"}
+        assert items[2:] == ["built", items[1], b"last" + bytes(7) + b"9"]
+        if module is in_c:
+            assert (made, size, len(calls)) == ([items[1]], len(plain), 1)
+        else:
+            assert (made, size, len(calls)) == ([], 0, 2)
+
+
+MAKER = maker_with(CLASSES, {})
+WRONG_ITEMS: dict[str, Callable[[], object]] = {
+    "no key": lambda: in_c.make_item(1, b"", MAKER),
+    "no record": lambda: in_c.make_item(KEY, None, MAKER),
+    "no maker": lambda: in_c.make_item(KEY, record_of({}), 1),
+    "a short maker": lambda: in_c.make_item(KEY, record_of({}), MAKER[:5]),
+    "no slot": lambda: in_c.make_item(KEY, record_of({}), (*MAKER[:5], 1, 2)),
+    "no bond": lambda: in_c.make_page([(KEY, None)], (CLASSES, {KEY: 1}, *MAKER[2:]), len, len),
+    "no rows": lambda: in_c.make_page(1, MAKER, len, len),
+    "a key alone": lambda: in_c.make_page([KEY], MAKER, len, len),
+    "nobody finds it": lambda: in_c.make_page([(KEY, None)], MAKER, len, int),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG_ITEMS)
+def test_what_is_no_row_makes_no_item(what: str) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        WRONG_ITEMS[what]()
 
 
 @settings(max_examples=300)
@@ -602,7 +664,7 @@ def test_what_is_loaded_at_once_is_what_care_would_load(
 ) -> None:
     at = round(place * len(pickled))
     changed = pickled[:at] + put + pickled[at + dropped :]
-    plain = in_c.load_plain(encode_record(1, 1, changed, ()), CLASSES)
+    plain = load_plain(encode_record(1, 1, changed, ()), CLASSES)
     if plain is not None:
         assert repr(plain[1]) == load(checker(find), changed)
         assert set(map(type, plain[1].values())) <= IMMUTABLE

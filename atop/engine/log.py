@@ -29,9 +29,9 @@ class LogSync:
 
     Committers write their log records under the latch, let it go and then wait here. The first
     one in syncs for all that were written until then; the others find their commit synced. While
-    more commits are `coming`, one waits for these, at most a millisecond: a sync for each costs
-    more than that. Once a sync has failed every later one does: the system reports such an error
-    only once.
+    more commits are `coming`, one waits for these, at most a millisecond: one sync for all
+    costs less than one for each. Once a sync has failed every later one does: the system reports
+    such an error only once.
 
     The folder is held open, so that a log is found wherever it is moved meanwhile. ``synced_end``
     is the file, and the place in it, up to which the log is on disk.
