@@ -216,15 +216,22 @@ class _Bench:
 
 @contextmanager
 def _counting() -> Iterator[list[str]]:
-    """The names of the functions of atop.engine.rows, as they are called."""
+    """The names of the functions of atop.engine.rows, as they are called; not by each other."""
     calls: list[str] = []
+    within = threading.local()
 
     def counted(name: str) -> Callable[..., Any]:
         function = getattr(rows, name)
 
         def call(*args: Any) -> Any:
+            if getattr(within, "call", False):
+                return function(*args)
             calls.append(name)
-            return function(*args)
+            within.call = True
+            try:
+                return function(*args)
+            finally:
+                within.call = False
 
         return call
 
