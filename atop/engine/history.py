@@ -7,6 +7,7 @@ the state of the store.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from atop.errors import DamagedStore, SnapshotTooOld
 KEPT_BYTES = 64 << 20
 HEADER = struct.Struct(">qQQQQ16sQBI")
 _COUNT = struct.Struct(">I")
+_NOTHING, _PLAIN, _DEFLATED = range(3)
+_LARGE = 1 << 16  # less is not worth deflating
+_LARGEST = 64 << 20
 _EXISTED, _EXISTS = 1, 2
 _NO_ROWS = _COUNT.pack(0)
 
@@ -31,28 +35,28 @@ class Image(NamedTuple):
 Images = Mapping[str, Image]
 
 
-def encode(state: State, note: str, images: Images | None, before: int) -> bytes:
-    """A row's bytes. `before` is how many all earlier rows had; without `images` none are kept."""
+def encode(state: State, note: str, images: Images | None, before: int) -> tuple[bytes, int]:
+    """A row's bytes, and how many all rows up to this one had, before any of them was deflated.
+
+    `before` is how many all earlier rows had; without `images` none are kept.
+    """
     text = note.encode("utf-8", "surrogatepass")
     body = b"" if images is None else b"".join([_table(images.get(name)) for name in TABLES])
-    kept = images is not None and len(body) <= KEPT_BYTES
-    return b"".join((
-        HEADER.pack(
-            round(state.time * 1e6),
-            state.next_id,
-            *(state.counts[name] for name in TABLES),
-            state.token,
-            before + HEADER.size + len(text) + (len(body) if kept else 0),
-            kept,
-            len(text),
-        ),
-        text,
-        body if kept else b"",
-    ))
+    form = _PLAIN
+    if images is None or len(body) > KEPT_BYTES:
+        body, form = b"", _NOTHING
+    total = before + HEADER.size + len(text) + len(body)
+    if len(body) >= _LARGE and len(_deflate(body[-_LARGE:])) < _LARGE // 2:
+        body, form = _deflate(body), _DEFLATED
+    counts = (state.counts[name] for name in TABLES)
+    header = HEADER.pack(
+        round(state.time * 1e6), state.next_id, *counts, state.token, total, form, len(text)
+    )
+    return b"".join((header, text, body)), total
 
 
 def decode_state(serial: int, row: bytes) -> tuple[State, int]:
-    """The state in a row's header, and how many bytes all rows up to this one had."""
+    """The state in a row's header, and how many bytes all rows up to this one had at first."""
     try:
         microseconds, next_id, *counts, token, total, _, _ = HEADER.unpack_from(row)
     except struct.error as error:
@@ -64,13 +68,25 @@ def decode_state(serial: int, row: bytes) -> tuple[State, int]:
 def decode_delta(serial: int, row: bytes) -> Delta:
     """A row's before-images."""
     try:
-        *_, kept, length = HEADER.unpack_from(row)
-        images, end = _decode_tables(row, HEADER.size + length) if kept else (None, 0)
-    except (struct.error, ValueError) as error:
+        *_, form, length = HEADER.unpack_from(row)
+        if form == _NOTHING:
+            return Delta(serial, None)
+        body = row[HEADER.size + length :]
+        return Delta(serial, _decode_tables(_inflate(body) if form == _DEFLATED else body))
+    except (struct.error, zlib.error, ValueError) as error:
         raise _damaged(serial) from error
-    if kept and end != len(row):
-        raise _damaged(serial)
-    return Delta(serial, images)
+
+
+def _deflate(data: bytes) -> bytes:
+    return zlib.compress(data, zlib.Z_BEST_SPEED)
+
+
+def _inflate(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    body = inflater.decompress(data, _LARGEST)
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError("it does not end where the row does")
+    return body
 
 
 def decode_since(since: int, rows: list[tuple[int, bytes]]) -> list[Delta]:
@@ -109,11 +125,13 @@ def _kinds(changes: Changes) -> bytes:
     )
 
 
-def _decode_tables(row: bytes, at: int) -> tuple[dict[str, list[BeforeImage]], int]:
-    images = {}
+def _decode_tables(body: bytes) -> dict[str, list[BeforeImage]]:
+    images, at = {}, 0
     for name in TABLES:
-        images[name], at = _decode_table(row, at)
-    return images, at
+        images[name], at = _decode_table(body, at)
+    if at != len(body):
+        raise ValueError("more follows than three tables")
+    return images
 
 
 def _decode_table(row: bytes, at: int) -> tuple[list[BeforeImage], int]:

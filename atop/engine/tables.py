@@ -99,8 +99,7 @@ class Tables:
         `before` is how many the rows before it had, and `images` is ``None`` if they are not known.
         """
         serial = commit.state.serial
-        row = history.encode(commit.state, commit.note, images, before)
-        total = before + len(row)
+        row, total = history.encode(commit.state, commit.note, images, before)
         if self._oldest is None or total - self._oldest > history.KEPT_BYTES:
             self._oldest = with_cursor(self._handles[COMMITS].cursor(txn), _trim, total)
         self._handles[COMMITS].put(serial.to_bytes(8, "big"), row, txn)

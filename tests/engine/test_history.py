@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 
 import hypothesis.strategies as st
 import pytest
@@ -75,16 +76,15 @@ ROW = encode(
         ITEMS: [(b"\x00\x07", b"old", True)],
     }),
     100,
-)
+)[0]
 
 
 @given(STATES, st.text(), st.dictionaries(st.sampled_from(TABLES), IMAGES), COUNTS)
 def test_what_goes_in_comes_out(
     state: State, note: str, images: dict[str, list[BeforeImage]], before: int
 ) -> None:
-    row = encode(state, note, in_columns(images), before)
-    decoded, total = decode_state(state.serial, row)
-    assert decoded == state
+    row, total = encode(state, note, in_columns(images), before)
+    assert decode_state(state.serial, row) == (state, total)
     assert total == before + len(row)
     delta = decode_delta(state.serial, row)
     assert delta.serial == state.serial
@@ -100,10 +100,45 @@ def test_what_is_unknown_or_too_large_is_not_kept(
     images: dict[str, list[BeforeImage]] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "KEPT_BYTES", 1000)
-    row = encode(STATE, "", None if images is None else in_columns(images), 0)
+    row, _ = encode(STATE, "", None if images is None else in_columns(images), 0)
     assert len(row) == HEADER.size
     assert decode_delta(2, row).before is None
     assert decode_state(2, row) == (STATE, HEADER.size)
+
+
+LARGE: dict[str, list[BeforeImage]] = {
+    name: [(b"%07d" % at, b"old", True) for at in range(9000)] for name in TABLES
+}
+
+
+def test_a_large_row_is_deflated_and_counts_as_it_was() -> None:
+    row, total = encode(STATE, "moved", in_columns(LARGE), 100)
+    assert len(row) < total // 5
+    assert total - 100 > sum(len(rows) * len(b"0000000old") for rows in LARGE.values())
+    assert decode_state(2, row) == (STATE, total)
+    assert decode_delta(2, row).before == LARGE
+
+
+def test_a_large_row_that_would_not_get_smaller_is_left_as_it_is() -> None:
+    photo: BeforeImage = (b"photo", random.Random(1).randbytes(100_000), True)
+    images = {**LARGE, ITEMS: [photo]}
+    row, total = encode(STATE, "", in_columns(images), 0)
+    assert len(row) == total
+    assert decode_delta(2, row).before == images
+
+
+def test_a_deflated_row_that_was_cut_or_goes_on_is_told_as_damaged() -> None:
+    row, _ = encode(STATE, "", in_columns(LARGE), 0)
+    for damaged in (row[:-1], row[:-5], row[: HEADER.size], row + b"\0"):
+        with pytest.raises(DamagedStore, match="commit 2"):
+            decode_delta(2, damaged)
+
+
+def test_a_row_that_would_inflate_beyond_bounds_is_told_as_damaged() -> None:
+    row, _ = encode(STATE, "", in_columns(LARGE), 0)
+    bomb = row[: HEADER.size] + zlib.compress(bytes(65 << 20), 9)
+    with pytest.raises(DamagedStore, match="commit 2"):
+        decode_delta(2, bomb)
 
 
 def test_every_row_that_was_cut_is_told_as_damaged() -> None:
@@ -138,7 +173,7 @@ def test_a_header_that_was_cut_is_told_as_damaged(length: int) -> None:
 
 
 def test_commits_that_are_gone_are_missed() -> None:
-    row = encode(STATE, "", {}, 0)
+    row, _ = encode(STATE, "", {}, 0)
     assert [delta.serial for delta in decode_since(3, [(4, row), (5, row)])] == [4, 5]
     assert decode_since(3, []) == []
     with pytest.raises(SnapshotTooOld, match="the first kept is 6"):
