@@ -61,13 +61,11 @@ class LogSync:
 
         :raises OSError: when that is not known.
         """
-        latest = time.monotonic() + _TOGETHER
-        while self._coming() and self._synced < serial and time.monotonic() < latest:
-            time.sleep(_A_MOMENT)  # no condition is waited for: Ctrl-C may leave its lock to nobody
         with self._lock:
             if self._error is not None:
                 raise OSError(*self._error.args) from self._error
             if self._synced < serial:
+                self._await_others()
                 self._sync_all()
 
     def close(self) -> None:
@@ -99,6 +97,11 @@ class LogSync:
                 with suppress(FileNotFoundError):
                     _renew(f"log.{number:010}", self._place)
             os.fsync(self._place)
+
+    def _await_others(self) -> None:
+        latest = time.monotonic() + _TOGETHER
+        while self._coming() and time.monotonic() < latest:
+            time.sleep(_A_MOMENT)  # no condition is waited for: Ctrl-C may leave its lock to nobody
 
     def _sync_all(self) -> None:
         target, last_file, end = self._written
