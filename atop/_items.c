@@ -132,6 +132,32 @@ known_item(const Maker *maker, PyObject *ident)
     return item == Py_None ? NULL : Py_NewRef(item);
 }
 
+PyObject *
+native_live_items(PyObject *Py_UNUSED(module), PyObject *bonds)
+{
+    if (!PyList_Check(bonds)) {
+        PyErr_Format(PyExc_TypeError, "live_items() takes a list, not %R", Py_TYPE(bonds));
+        return NULL;
+    }
+    Py_ssize_t size = PyList_GET_SIZE(bonds);
+    PyObject *items = PyList_New(size);
+    for (Py_ssize_t i = 0; items != NULL && i < size; i++) {
+        PyObject *bond = PyList_GET_ITEM(bonds, i);
+        if (!PyWeakref_Check(bond)) {
+            PyErr_Format(PyExc_TypeError, "a bond is a weak reference, not %R", Py_TYPE(bond));
+            Py_DECREF(items);
+            return NULL;
+        }
+        PyObject *item = PyWeakref_GET_OBJECT(bond);
+        if (item == Py_None) {
+            Py_DECREF(items);
+            Py_RETURN_NONE;
+        }
+        PyList_SET_ITEM(items, i, Py_NewRef(item));
+    }
+    return items;
+}
+
 /* What is made of a page so far. */
 typedef struct {
     PyObject *items, *made;

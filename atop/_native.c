@@ -21,6 +21,8 @@ static PyMethodDef methods[] = {
     {"make_page", (PyCFunction)(void (*)(void))native_make_page, METH_FASTCALL,
      PyDoc_STR("make_page(rows, maker, build, find)\n--\n\n"
                "The items of rows, those of them that are new, and how many bytes these had.")},
+    {"live_items", native_live_items, METH_O,
+     PyDoc_STR("live_items(bonds)\n--\n\nThe items of these bonds; None if one is gone.")},
     {"simplicity", native_simplicity, METH_O,
      PyDoc_STR("simplicity(pickled)\n--\n\n"
                "0 for a pickle to be looked at more closely, 1 for one of plain values and items,\n"

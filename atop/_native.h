@@ -44,6 +44,7 @@ PyObject *native_simplicity(PyObject *module, PyObject *pickled);
 /* _items.c */
 
 PyObject *native_make_item(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *native_live_items(PyObject *module, PyObject *bonds);
 PyObject *native_make_page(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "make_item",
-           "make_page", "simplicity"]
+__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "live_items",
+           "make_item", "make_page", "simplicity"]
 
 Encoders = dict[type, Callable[[Any], bytes]]
 Maker = tuple[dict[bytes, type[Any]], dict[bytes, Any], type[Any], Any, Any, Any, Any]
@@ -26,6 +26,7 @@ try:
         decode_keys,
         encode_entries,
         encode_key,
+        live_items,
         make_item,
         make_page,
         simplicity,
@@ -61,6 +62,11 @@ except ImportError:
     ) -> list[Any]:
         """The key of an index that begins at `offset` of each row's key."""
         return [decode(key, offset)[0] for key, *_ in rows]
+
+    def live_items(bonds: list[Any], /) -> list[Any] | None:
+        """The items of these bonds; None if one of them is gone."""
+        items = [bond() for bond in bonds]
+        return None if any(item is None for item in items) else items
 
     def make_item(key: bytes, record: bytes, maker: Maker, /) -> Any:
         """The item that a plain record makes, bound to that id; None for any other record."""

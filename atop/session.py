@@ -30,6 +30,7 @@ from atop.errors import (
 )
 from atop.index import PoolPlan
 from atop.item import Bond, Item, is_ghost
+from atop.native import live_items
 from atop.objects import Objects, number
 from atop.records import Entries, decode_entries
 
@@ -185,9 +186,9 @@ class Session(Objects):
         known = self._pages.get(within)
         if known is not None:
             rows, bonds = known
-            items = [bond() for bond in bonds]
-            if not any(item is None for item in items):
-                return rows, cast("list[Item]", items)
+            items = live_items(bonds)
+            if items is not None:
+                return rows, items
         page = self._read_page(within)
         if within.limit <= _PAGE_ROWS and self._pages_of == self._serial:
             self._remember(within, *page)

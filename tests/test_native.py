@@ -634,6 +634,16 @@ def test_a_page_has_known_items_and_new_ones_and_what_python_makes() -> None:
             assert (made, size, len(calls)) == ([], 0, 2)
 
 
+@pytest.mark.parametrize("module", [in_c, in_python])
+def test_bonds_give_their_items_as_long_as_all_are_there(module: Any) -> None:
+    first, last = Item(), Item()
+    bonds = [weakref.ref(first), weakref.ref(last), weakref.ref(first)]
+    assert module.live_items(bonds) == [first, last, first]
+    assert module.live_items([]) == []
+    del last
+    assert module.live_items(bonds) is None
+
+
 MAKER = maker_with(CLASSES, {})
 WRONG_ITEMS: dict[str, Callable[[], object]] = {
     "no key": lambda: in_c.make_item(1, b"", MAKER),
@@ -642,6 +652,8 @@ WRONG_ITEMS: dict[str, Callable[[], object]] = {
     "a short maker": lambda: in_c.make_item(KEY, record_of({}), MAKER[:5]),
     "no slot": lambda: in_c.make_item(KEY, record_of({}), (*MAKER[:5], 1, 2)),
     "no bond": lambda: in_c.make_page([(KEY, None)], (CLASSES, {KEY: 1}, *MAKER[2:]), len, len),
+    "no bond in a list": lambda: in_c.live_items([weakref.ref(MAKER[2]), 1]),
+    "no list": lambda: in_c.live_items(()),
     "no rows": lambda: in_c.make_page(1, MAKER, len, len),
     "a key alone": lambda: in_c.make_page([KEY], MAKER, len, len),
     "nobody finds it": lambda: in_c.make_page([(KEY, None)], MAKER, len, int),
