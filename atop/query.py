@@ -139,6 +139,11 @@ class Query(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         left = MAX_ROWS if self._stop is None else self._stop - self._start
+        if left <= FIRST_PAGE and self._seen() is None:
+            return iter(self._rows(self._range(self._start, left))[1])
+        return self._walk(left)
+
+    def _walk(self, left: int) -> Iterator[Any]:
         rest = self._range(self._start, min(FIRST_PAGE, left))
         seen = self._seen()
         while left > 0:
@@ -168,18 +173,17 @@ class Query(Sequence[Any]):
         return None if multiple or self._session().transaction is None else set()
 
     def _slice(self, at: slice) -> Query:
-        if at.step not in (None, 1, -1):
-            raise ValueError(f"a query has slices of step 1 and -1, not {at.step}: list it first")
-        bounded = at.step != -1 and all(end is None or end >= 0 for end in (at.start, at.stop))
-        if bounded and (self._stop is None or at.stop is not None):
-            start, stop = at.start or 0, at.stop
-        else:
+        start, stop, step = at.start or 0, at.stop, at.step
+        if step not in (None, 1, -1):
+            raise ValueError(f"a query has slices of step 1 and -1, not {step}: list it first")
+        open_end = stop is None and self._stop is None
+        if step == -1 or start < 0 or not (open_end or (stop is not None and stop >= 0)):
             start, stop, step = at.indices(len(self))
             if step < 0:
                 return self._turned(stop + 1, max(stop, start) + 1)
-        return self._with(
-            start=self._start + start,
-            stop=self._end(None if stop is None else self._start + max(start, stop)),
+        end = None if stop is None else self._end(self._start + max(start, stop))
+        return Query(
+            self._session, self._bounds, self._backwards, self._start + start, end, self._shows
         )
 
     def _turned(self, start: int, stop: int) -> Query:
@@ -191,10 +195,8 @@ class Query(Sequence[Any]):
             stop=everything - self._start - start,
         )
 
-    def _end(self, stop: int | None) -> int | None:
-        if stop is None or self._stop is None:
-            return self._stop if stop is None else stop
-        return min(stop, self._stop)
+    def _end(self, stop: int) -> int:
+        return stop if self._stop is None else min(stop, self._stop)
 
     def _inside(self, count: int) -> int:
         """`count` rows of the whole range, as rows of this query."""
