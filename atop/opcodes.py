@@ -36,7 +36,7 @@ def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], bool]:
     def check(pickled: bytes) -> bool:
         size = len(pickled)
         in_one_frame = pickled[3:11] == (size - 11).to_bytes(8, "little", signed=True)
-        short = in_one_frame and size < _SHORT and plain(pickled)
+        short = in_one_frame and size < _SHORT and _plain().fullmatch(pickled)
         if not short and not (_is_whole(pickled) and _is_plain(pickled)):
             walk(pickled, find)
         return False
@@ -45,7 +45,6 @@ def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], bool]:
         found = simplicity(pickled)
         return found >= 2 or (found == 0 and check(pickled))
 
-    plain = _PLAIN.fullmatch
     return check_in_c if NATIVE else check
 
 
@@ -58,7 +57,7 @@ def _is_plain(pickled: bytes) -> bool:
     """Whether it is plain values, with strings of any length among them."""
     at, parts, ended = 0, [], False
     while not ended:
-        match = _PLAIN.match(pickled, at)
+        match = _plain().match(pickled, at)
         assert match is not None
         if at and match[0][:1] == b"\x80":
             return False
@@ -144,12 +143,13 @@ _SHARING = _one_of(
     rb"[\]\x8f]\x94h.a",
     rb"}\x94(?:h." + _ONE + b"|" + _ONE + rb"h.)s",
 )
-_PLAIN = re.compile(
-    rb"(?:\x80[\4\5](?:\x95.{8})?)?"
-    + b"(?:%s++(?:%s)?|%s){0,%d}+" % (_FREE, _SHARING, _SHARING, _MOST_SHARING)
-    + rb"(\.)?",
-    re.DOTALL,
-)
+
+
+@cache  # to compile it takes as long as to import ten modules
+def _plain() -> re.Pattern[bytes]:
+    """As many opcodes as make plain values."""
+    shared = b"(?:%s++(?:%s)?|%s){0,%d}+" % (_FREE, _SHARING, _SHARING, _MOST_SHARING)
+    return re.compile(rb"(?:\x80[\4\5](?:\x95.{8})?)?" + shared + rb"(\.)?", re.DOTALL)
 
 
 @cache
