@@ -27,7 +27,7 @@ from benchmarks.grid import Grid
 from benchmarks.with_atop import Person
 
 SMALL, LARGE = 2_000, 20_000
-_COUNTED = ("get", "getmany", "scan", "join", "count", "put_all")
+_COUNTED = ("get", "getmany", "scan", "join", "count", "write_all")
 _THREADS, _EACH = 8, 40
 
 
@@ -56,9 +56,9 @@ BOUNDS = {
     "count of a range": Bounds(1),
     "position of a key": Bounds(1),
     "keys only, 1,000": Bounds(5, blocks=2),
-    "durable update of one, of an indexed attribute": Bounds(4, 1),
-    "update of 500, got one by one, in one transaction": Bounds(503, 1),
-    "delete of 500, got one by one, in one transaction": Bounds(502, 1),
+    "durable update of one, of an indexed attribute": Bounds(6, 1),
+    "update of 500, got one by one, in one transaction": Bounds(504, 1),
+    "delete of 500, got one by one, in one transaction": Bounds(504, 1),
 }
 
 

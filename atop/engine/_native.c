@@ -8,6 +8,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,7 @@
 #define PAGE_BYTES 4096    /* the least that Berkeley DB takes for one */
 #define BULK_BYTES 262144  /* the most that is used, but for larger rows */
 #define RECORD_BYTES 4096  /* most records are smaller */
-#define PUTS_AT_ONCE 512
+#define WRITES_AT_ONCE 512
 
 static BERKELEYDB_api *berkeleydb_api;
 
@@ -633,22 +634,37 @@ log_end(PyObject *Py_UNUSED(module), PyObject *handle)
     return end;
 }
 
-/* Some puts that are made without the interpreter. */
+/* Some writes that are made without the interpreter; what has no value is deleted. */
 typedef struct {
-    DBT keys[PUTS_AT_ONCE], values[PUTS_AT_ONCE];
+    DBT keys[WRITES_AT_ONCE], values[WRITES_AT_ONCE];
+    bool deletes[WRITES_AT_ONCE];
     int count;
-} Puts;
+} Writes;
 
 static int
-make_puts(DBC *dbc, Puts *puts)
+delete_row(DBC *dbc, DBT *key)
+{
+    DBT nothing;
+    int error;
+
+    memset(&nothing, 0, sizeof(nothing));
+    nothing.flags = DB_DBT_USERMEM | DB_DBT_PARTIAL;
+    error = dbc->get(dbc, key, &nothing, DB_SET);
+    return error == 0 ? dbc->del(dbc, 0) : error;
+}
+
+static int
+make_writes(DBC *dbc, Writes *writes)
 {
     int error = 0;
 
     Py_BEGIN_ALLOW_THREADS
-    for (int at = 0; error == 0 && at < puts->count; at++)
-        error = dbc->put(dbc, &puts->keys[at], &puts->values[at], DB_KEYFIRST);
+    for (int at = 0; error == 0 && at < writes->count; at++)
+        error = writes->deletes[at]
+                    ? delete_row(dbc, &writes->keys[at])
+                    : dbc->put(dbc, &writes->keys[at], &writes->values[at], DB_KEYFIRST);
     Py_END_ALLOW_THREADS
-    puts->count = 0;
+    writes->count = 0;
     return error;
 }
 
@@ -660,17 +676,17 @@ set_bytes(DBT *dbt, PyObject *bytes)
     dbt->size = (u_int32_t)PyBytes_GET_SIZE(bytes);
 }
 
-/* Put what has a value: `keys` and `pairs` are tuples, and keep their bytes alive. */
+/* Write rows: `keys` and `pairs` are tuples, and keep their bytes alive. */
 static int
-put_rows(DBC *dbc, PyObject *keys, PyObject *pairs, Py_ssize_t most)
+write_rows(DBC *dbc, PyObject *keys, PyObject *pairs, Py_ssize_t most)
 {
-    Puts *puts = PyMem_Malloc(sizeof(Puts));
+    Writes *writes = PyMem_Malloc(sizeof(Writes));
     Py_ssize_t count = PyTuple_GET_SIZE(keys);
     int error = 0;
 
-    if (puts == NULL)
+    if (writes == NULL)
         return ENOMEM;
-    puts->count = 0;
+    writes->count = 0;
     for (Py_ssize_t at = 0; error == 0 && at < count; at++) {
         PyObject *key = PyTuple_GET_ITEM(keys, at), *pair = PyTuple_GET_ITEM(pairs, at), *value;
 
@@ -680,9 +696,8 @@ put_rows(DBC *dbc, PyObject *keys, PyObject *pairs, Py_ssize_t most)
             error = -1;
             break;
         }
-        if (value == Py_None)
-            continue;
-        if (PyBytes_GET_SIZE(value) > most) {
+        writes->deletes[writes->count] = value == Py_None;
+        if (value != Py_None && PyBytes_GET_SIZE(value) > most) {
             PyObject *size = PyLong_FromSsize_t(PyBytes_GET_SIZE(value));
 
             if (size != NULL)
@@ -691,24 +706,25 @@ put_rows(DBC *dbc, PyObject *keys, PyObject *pairs, Py_ssize_t most)
             error = -1;
             break;
         }
-        set_bytes(&puts->keys[puts->count], key);
-        set_bytes(&puts->values[puts->count], value);
-        if (++puts->count == PUTS_AT_ONCE)
-            error = make_puts(dbc, puts);
+        set_bytes(&writes->keys[writes->count], key);
+        if (value != Py_None)
+            set_bytes(&writes->values[writes->count], value);
+        if (++writes->count == WRITES_AT_ONCE)
+            error = make_writes(dbc, writes);
     }
     if (error == 0)
-        error = make_puts(dbc, puts);
-    PyMem_Free(puts);
+        error = make_writes(dbc, writes);
+    PyMem_Free(writes);
     return error;
 }
 
-PyDoc_STRVAR(put_all_doc,
-"put_all(table, transaction, keys, pairs, most) -> None\n\n"
-"Put the first of each of the pairs under its key, in their order; None is left out.\n"
+PyDoc_STRVAR(write_all_doc,
+"write_all(table, transaction, keys, pairs, most) -> None\n\n"
+"Put the first of each of the pairs under its key, in their order; delete what gets None.\n"
 "Raises OverflowError, naming the size, for a value of more bytes than `most`.");
 
 static PyObject *
-put_all(PyObject *Py_UNUSED(module), PyObject *args)
+write_all(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *handle, *txn_handle, *given_keys, *given_pairs, *keys, *pairs = NULL;
     DBC *dbc = NULL;
@@ -717,7 +733,7 @@ put_all(PyObject *Py_UNUSED(module), PyObject *args)
     DB *db;
     int error;
 
-    if (!PyArg_ParseTuple(args, "OOOOn:put_all", &handle, &txn_handle, &given_keys,
+    if (!PyArg_ParseTuple(args, "OOOOn:write_all", &handle, &txn_handle, &given_keys,
                           &given_pairs, &most) ||
         (db = table_of(handle)) == NULL || transaction_of(txn_handle, &txn) < 0)
         return NULL;
@@ -733,7 +749,7 @@ put_all(PyObject *Py_UNUSED(module), PyObject *args)
         error = -1;
     }
     else if ((error = db->cursor(db, txn, &dbc, 0)) == 0)
-        error = put_rows(dbc, keys, pairs, most);
+        error = write_rows(dbc, keys, pairs, most);
     Py_DECREF(keys);
     Py_DECREF(pairs);
     if (error != 0 && !PyErr_Occurred())
@@ -749,8 +765,8 @@ static PyMethodDef methods[] = {
     {"getmany", getmany, METH_VARARGS, getmany_doc},
     {"join", join, METH_VARARGS, join_doc},
     {"log_end", log_end, METH_O, log_end_doc},
-    {"put_all", put_all, METH_VARARGS, put_all_doc},
     {"scan", scan, METH_VARARGS, scan_doc},
+    {"write_all", write_all, METH_VARARGS, write_all_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -17,7 +17,7 @@ from berkeleydb import db
 
 from atop.engine.base import JoinedRow, Row, join_rows
 
-__all__ = ["count", "get", "getmany", "join", "log_end", "put_all", "scan", "with_cursor"]
+__all__ = ["count", "get", "getmany", "join", "log_end", "scan", "with_cursor", "write_all"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,15 +56,15 @@ def count(table: Any, low: bytes | None, high: bytes | None) -> int:
     return with_cursor(table.cursor(), _count, low, high)
 
 
-def put_all(
+def write_all(
     table: Any, txn: Any, keys: Sequence[bytes], pairs: Sequence[tuple[bytes | None, bool]],
     most: int,
 ) -> None:
-    """Put the values, which `pairs` begin with, under their keys, but for those that are ``None``.
+    """Put the values, which `pairs` begin with, under their keys; delete those that get ``None``.
 
     :raises OverflowError: with the size of a value of more bytes than `most`.
     """
-    with_cursor(table.cursor(txn), _put_all, keys, pairs, most)
+    with_cursor(table.cursor(txn), _write_all, keys, pairs, most)
 
 
 def log_end(environment: Any) -> tuple[int, int]:
@@ -92,15 +92,19 @@ def _count(cursor: Any, low: bytes | None, high: bytes | None) -> int:
     return max(0, _rank(cursor, high) - first)
 
 
-def _put_all(
+def _write_all(
     cursor: Any, keys: Sequence[bytes], pairs: Sequence[tuple[bytes | None, bool]], most: int
 ) -> None:
-    """One cursor for all of them costs less than a put each."""
+    """One cursor for all of them costs less than a call of the table for each."""
     put, first = cursor.put, db.DB_KEYFIRST
     for key, (value, _) in zip(keys, pairs, strict=True):
-        if value is not None:
-            if len(value) > most:
-                raise OverflowError(len(value))
+        if value is None:
+            if cursor.set(key, dlen=0, doff=0) is None:
+                raise db.DBNotFoundError(db.DB_NOTFOUND, "a key that was to be deleted")
+            cursor.delete()
+        elif len(value) > most:
+            raise OverflowError(len(value))
+        else:
             put(key, value, first)
 
 
@@ -140,4 +144,4 @@ def _following(row: Row | None, step: Callable[[], Row | None], limit: int) -> I
 
 if os.environ.get("ATOP_NATIVE") != "0":
     with suppress(ImportError):
-        from atop.engine._native import count, get, getmany, join, log_end, put_all, scan
+        from atop.engine._native import count, get, getmany, join, log_end, scan, write_all

@@ -70,28 +70,26 @@ class Tables:
         }
 
     def _write(self, txn: Any, name: str, changes: Changes) -> Image:
-        handle = self._handles[name]
-        before = {} if changes.inserting else {
-            key: self._before(handle, name, key) for key, _, existed in changes if existed
-        }
+        before = {} if changes.inserting else self._before(name, changes)
         try:
-            rows.put_all(handle, txn, changes.keys, changes.pairs, MAX_BYTES)
+            rows.write_all(self._handles[name], txn, changes.keys, changes.pairs, MAX_BYTES)
         except OverflowError as error:
             raise ValueRefused(f"{error.args[0]:,} bytes are too many for one record") from error
-        if not changes.inserting:
-            for key, value, _ in changes:
-                if value is None:
-                    handle.delete(key, txn)
         return Image(changes, before)
 
-    def _before(self, handle: Any, name: str, key: bytes) -> bytes:
-        value: bytes | None = handle.get(key)
-        if value is None:
-            raise DamagedStore(
-                f"{self._path}: table {name!r} has lost the key {key.hex()}: run `atopdb verify`",
-                self._path,
-            )
-        return value
+    def _before(self, name: str, changes: Changes) -> dict[bytes, bytes]:
+        """The values of what the table has of the keys that are about to change."""
+        keys = [key for key, _, existed in changes if existed]
+        before = {}
+        for key, value in zip(keys, self.getmany(name, keys), strict=True):
+            if value is None:
+                raise DamagedStore(
+                    f"{self._path}: table {name!r} has lost the key {key.hex()}: "
+                    "run `atopdb verify`",
+                    self._path,
+                )
+            before[key] = value
+        return before
 
     def write_commit(self, txn: Any, commit: Commit, images: Images | None, before: int) -> int:
         """Write the commit's own row, and trim old ones; answers how many bytes all ever had.

@@ -69,7 +69,7 @@ class Tables:
         txn = self.environment.txn_begin()
         for table, content in ((self.index, index), (self.items, items)):
             keys = sorted(content)
-            rows.put_all(table, txn, keys, [(content[key], False) for key in keys], MOST)
+            rows.write_all(table, txn, keys, [(content[key], False) for key in keys], MOST)
         txn.commit()
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ def test_both_write_the_same(
         txn = tables.environment.txn_begin()
         ordered = sorted(content[1])
         pairs = [(None if at in deleted else b"changed", True) for at in range(len(ordered))]
-        rows.put_all(tables.items, txn, ordered, pairs, MOST)
+        rows.write_all(tables.items, txn, ordered, pairs, MOST)
         txn.commit()
         for table in (tables.index, tables.items):
             found.append(in_python.scan(table, None, None, 1 << 30, 0, False))
@@ -158,7 +158,7 @@ def test_both_write_the_same(
 def test_what_is_not_committed_is_not_there(tables: Tables) -> None:
     tables.fill(in_c, {}, {b"kept": b"1"})
     txn = tables.environment.txn_begin()
-    in_c.put_all(tables.items, txn, [b"dropped", b"kept"], [(b"2", False), (b"2", True)], MOST)
+    in_c.write_all(tables.items, txn, [b"dropped", b"kept"], [(b"2", False), (b"2", True)], MOST)
     txn.abort()
     assert in_c.scan(tables.items, None, None, 9, 0, False) == [(b"kept", b"1")]
 
@@ -186,7 +186,19 @@ def test_a_value_that_is_too_large_is_named(tables: Tables) -> None:
     tables.fill(in_c, {}, {})
     for rows in (in_python, in_c):
         with pytest.raises(OverflowError, match="11"):
-            rows.put_all(tables.items, None, [b"a"], [(bytes(11), False)], 10)
+            rows.write_all(tables.items, None, [b"a"], [(bytes(11), False)], 10)
+
+
+@pytest.mark.parametrize("rows", [in_python, in_c])
+def test_a_key_to_be_deleted_that_is_not_there_is_an_error(
+    tables: Tables, rows: ModuleType
+) -> None:
+    tables.fill(in_c, {}, {b"a": b"1", b"c": b"3"})
+    txn = tables.environment.txn_begin()
+    with pytest.raises(db.DBNotFoundError):
+        rows.write_all(tables.items, txn, [b"a", b"b"], [(None, True), (None, True)], MOST)
+    txn.abort()
+    assert in_c.scan(tables.items, None, None, 9, 0, False) == [(b"a", b"1"), (b"c", b"3")]
 
 
 def test_large_records_come_back(tables: Tables) -> None:
@@ -206,13 +218,13 @@ WRONG: dict[str, Callable[[Tables], object]] = {
     "no key": lambda tables: in_c.get(tables.items, "x"),
     "no keys": lambda tables: in_c.getmany(tables.items, [b"x", 1]),
     "no bound": lambda tables: in_c.count(tables.index, "a", None),
-    "no transaction": lambda tables: in_c.put_all(tables.items, 1, [b"a"], [(b"b", False)], MOST),
-    "no pairs": lambda tables: in_c.put_all(tables.items, None, [b"a"], [b"b"], MOST),
-    "no value": lambda tables: in_c.put_all(tables.items, None, [b"a"], [("b", False)], MOST),
+    "no transaction": lambda tables: in_c.write_all(tables.items, 1, [b"a"], [(b"b", False)], MOST),
+    "no pairs": lambda tables: in_c.write_all(tables.items, None, [b"a"], [b"b"], MOST),
+    "no value": lambda tables: in_c.write_all(tables.items, None, [b"a"], [("b", False)], MOST),
     "no container": lambda tables: in_c.join(
         tables.index, tables.items, None, None, 9, 0, False, 5
     ),
-    "a key too few": lambda tables: in_c.put_all(tables.items, None, [], [(b"b", False)], MOST),
+    "a key too few": lambda tables: in_c.write_all(tables.items, None, [], [(b"b", False)], MOST),
 }
 
 
@@ -235,7 +247,7 @@ def test_errors_are_those_of_the_package(tables: Tables, tmp_path: Path) -> None
         lambda: in_c.getmany(closed, [b"a"]),
         lambda: in_c.scan(closed, None, None, 1, 0, False),
         lambda: in_c.count(closed, None, None),
-        lambda: in_c.put_all(closed, None, [b"a"], [(b"b", False)], MOST),
+        lambda: in_c.write_all(closed, None, [b"a"], [(b"b", False)], MOST),
     ]
     for call in calls:
         with pytest.raises(db.DBError):
