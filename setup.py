@@ -14,7 +14,8 @@ _WHERE_DB_H_MAY_BE = ("/usr/include/db5", "/usr/include/db53", "/usr/local/inclu
 
 
 def _extensions() -> list[Extension]:
-    sources = ["atop/_native.c", "atop/_keys.c", "atop/_pickles.c", "atop/_items.c"]
+    sources = ["atop/_native.c", "atop/_keys.c", "atop/_pickles.c", "atop/_items.c",
+               "atop/_records.c"]
     extensions = [
         Extension("atop._native", sources, depends=["atop/_native.h"], optional=True)
     ]

@@ -15,6 +15,11 @@ static PyMethodDef methods[] = {
                "The key that begins at an offset of each row.")},
     {"decode_ids", native_decode_ids, METH_O,
      PyDoc_STR("decode_ids(rows)\n--\n\nThe ids that the keys of rows end in.")},
+    {"join_entries", native_join_entries, METH_O,
+     PyDoc_STR("join_entries(entries)\n--\n\nThe entries, each with its length before it.")},
+    {"split_entries", (PyCFunction)(void (*)(void))native_split_entries, METH_FASTCALL,
+     PyDoc_STR("split_entries(record, start, end)\n--\n\n"
+               "The entries that stand there; None if they do not end where they should.")},
     {"make_item", (PyCFunction)(void (*)(void))native_make_item, METH_FASTCALL,
      PyDoc_STR("make_item(key, record, maker)\n--\n\n"
                "The item that a plain record makes; None for any other record.")},

@@ -41,6 +41,11 @@ int simplicity(const Byte *data, Py_ssize_t size);
 PyObject *flat_state(const Byte *data);
 PyObject *native_simplicity(PyObject *module, PyObject *pickled);
 
+/* _records.c */
+
+PyObject *native_join_entries(PyObject *module, PyObject *entries);
+PyObject *native_split_entries(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
 /* _items.c */
 
 PyObject *native_make_item(PyObject *module, PyObject *const *args, Py_ssize_t count);

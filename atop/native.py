@@ -7,11 +7,14 @@ Without a compiled module, or with ``ATOP_NATIVE=0`` in the environment, there i
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "live_items",
-           "make_item", "make_page", "simplicity"]
+__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "join_entries",
+           "live_items", "make_item", "make_page", "simplicity", "split_entries"]
+
+_LENGTH, _LONG, _LONG_LENGTH = struct.Struct(">H"), 0xFFFF, struct.Struct(">I")
 
 Encoders = dict[type, Callable[[Any], bytes]]
 Maker = tuple[dict[bytes, type[Any]], dict[bytes, Any], type[Any], Any, Any, Any, Any]
@@ -26,10 +29,12 @@ try:
         decode_keys,
         encode_entries,
         encode_key,
+        join_entries,
         live_items,
         make_item,
         make_page,
         simplicity,
+        split_entries,
     )
 
     NATIVE = True
@@ -62,6 +67,28 @@ except ImportError:
     ) -> list[Any]:
         """The key of an index that begins at `offset` of each row's key."""
         return [decode(key, offset)[0] for key, *_ in rows]
+
+    def join_entries(entries: Iterable[bytes], /) -> bytes:
+        """The index entries of a record, each with its length before it."""
+        return b"".join([
+            _LENGTH.pack(len(entry)) + entry
+            if len(entry) < _LONG
+            else _LENGTH.pack(_LONG) + _LONG_LENGTH.pack(len(entry)) + entry
+            for entry in entries
+        ])
+
+    def split_entries(record: bytes, start: int, end: int, /) -> list[bytes] | None:
+        """The entries that stand there in a record; None if they do not end where they should."""
+        entries = []
+        while start < end <= len(record):
+            length = int.from_bytes(record[start : start + _LENGTH.size], "big")
+            start += _LENGTH.size
+            if length == _LONG:
+                length = int.from_bytes(record[start : start + _LONG_LENGTH.size], "big")
+                start += _LONG_LENGTH.size
+            entries.append(record[start : start + length])
+            start += length
+        return entries if start == end <= len(record) else None
 
     def live_items(bonds: list[Any], /) -> list[Any] | None:
         """The items of these bonds; None if one of them is gone."""

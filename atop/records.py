@@ -25,13 +25,12 @@ from typing import Any
 
 from atop.errors import AtopError, DamagedStore, NotLoadable, NotStorable
 from atop.item import Item
+from atop.native import join_entries, split_entries
 from atop.opcodes import checker
 
 PROTOCOL = 5
 HEADER = struct.Struct(">IHI")
-_LENGTH = struct.Struct(">H")
-_LONG = 0xFFFF
-_LONG_LENGTH = struct.Struct(">I")
+_CLASS_BYTES = 6
 
 Entries = frozenset[bytes]
 
@@ -178,18 +177,13 @@ def loader(
 
 def encode_record(number: int, version: int, pickled: bytes, entries: Iterable[bytes]) -> bytes:
     """The record of an item; `entries` are the keys it has in the index, without its id."""
-    listed = b"".join([
-        _LENGTH.pack(len(entry)) + entry
-        if len(entry) < _LONG
-        else _LENGTH.pack(_LONG) + _LONG_LENGTH.pack(len(entry)) + entry
-        for entry in entries
-    ])
+    listed = join_entries(entries)
     return HEADER.pack(number, version, len(listed)) + listed + pickled
 
 
 def class_head(number: int, version: int) -> bytes:
     """What the records of a class begin with."""
-    return HEADER.pack(number, version, 0)[: -_LONG_LENGTH.size]
+    return HEADER.pack(number, version, 0)[:_CLASS_BYTES]
 
 
 def decode_header(record: bytes) -> tuple[int, int, int]:
@@ -206,19 +200,7 @@ def decode_header(record: bytes) -> tuple[int, int, int]:
 
 def decode_entries(record: bytes) -> Entries:
     """The keys that an item has in the index, without its id."""
-    at, (_, _, end) = HEADER.size, decode_header(record)
-    entries = []
-    try:
-        while at < end:
-            (length,) = _LENGTH.unpack_from(record, at)
-            at += _LENGTH.size
-            if length == _LONG:
-                (length,) = _LONG_LENGTH.unpack_from(record, at)
-                at += _LONG_LENGTH.size
-            entries.append(record[at : at + length])
-            at += length
-    except struct.error as error:
-        raise DamagedStore("a record is cut short: run `atopdb verify`") from error
-    if at != end or end > len(record):
+    entries = split_entries(record, HEADER.size, decode_header(record)[2])
+    if entries is None:
         raise DamagedStore("a record's index entries are damaged: run `atopdb verify`")
     return frozenset(entries)

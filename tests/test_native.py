@@ -634,6 +634,35 @@ def test_a_page_has_known_items_and_new_ones_and_what_python_makes() -> None:
             assert (made, size, len(calls)) == ([], 0, 2)
 
 
+ENTRIES = st.lists(
+    st.binary(max_size=30) | st.integers(0xFFF0, 0x10010).map(bytes), max_size=4
+)
+
+
+@given(ENTRIES, st.binary(max_size=9), st.binary(max_size=9))
+def test_entries_are_joined_and_split_alike(
+    entries: list[bytes], before: bytes, behind: bytes
+) -> None:
+    joined = in_c.join_entries(entries)
+    assert joined == in_python.join_entries(iter(entries))
+    record, end = before + joined + behind, len(before) + len(joined)
+    for module in (in_c, in_python):
+        assert module.split_entries(record, len(before), end) == entries
+        assert module.split_entries(record, end, end) == []
+        assert module.split_entries(record, len(before), len(record) + 1) is None
+
+
+@given(ENTRIES, st.integers(0, 40), st.integers(0, 40), st.binary(max_size=5))
+def test_entries_that_are_damaged_are_told_alike(
+    entries: list[bytes], cut: int, at: int, put: bytes
+) -> None:
+    joined = in_c.join_entries(entries)
+    damaged = (joined[:at] + put + joined[at + len(put) :])[: max(0, len(joined) - cut)]
+    for end in (len(damaged), len(joined), at):
+        found = in_python.split_entries(damaged, 0, end)
+        assert in_c.split_entries(damaged, 0, end) == found
+
+
 @pytest.mark.parametrize("module", [in_c, in_python])
 def test_bonds_give_their_items_as_long_as_all_are_there(module: Any) -> None:
     first, last = Item(), Item()
@@ -652,6 +681,10 @@ WRONG_ITEMS: dict[str, Callable[[], object]] = {
     "a short maker": lambda: in_c.make_item(KEY, record_of({}), MAKER[:5]),
     "no slot": lambda: in_c.make_item(KEY, record_of({}), (*MAKER[:5], 1, 2)),
     "no bond": lambda: in_c.make_page([(KEY, None)], (CLASSES, {KEY: 1}, *MAKER[2:]), len, len),
+    "no bytes": lambda: in_c.join_entries([b"entry", "entry"]),
+    "no entries": lambda: in_c.join_entries(1),
+    "no record to split": lambda: in_c.split_entries("", 0, 0),
+    "no place": lambda: in_c.split_entries(b"", 0, "end"),
     "no bond in a list": lambda: in_c.live_items([weakref.ref(MAKER[2]), 1]),
     "no list": lambda: in_c.live_items(()),
     "no rows": lambda: in_c.make_page(1, MAKER, len, len),
@@ -661,7 +694,7 @@ WRONG_ITEMS: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("what", WRONG_ITEMS)
-def test_what_is_no_row_makes_no_item(what: str) -> None:
+def test_what_has_another_type_is_refused(what: str) -> None:
     with pytest.raises((TypeError, ValueError)):
         WRONG_ITEMS[what]()
 
