@@ -163,6 +163,8 @@ class Transaction:
 
     def add(self, item: Item) -> Bond:
         """Give `item`, which is in no store, an id in this one; answers its bond."""
+        if len(self._changed) > self._flush_at:  # before: a flushed item is flushed again
+            self._flush_early()
         key = self._ids.next().to_bytes(8, "big")
         bond = self._session.register(key, item)
         self._session.woken(bond)
@@ -177,8 +179,6 @@ class Transaction:
         except BaseException:
             self.forget(item, bond)
             raise
-        if len(self._changed) > self._flush_at:
-            self._flush_early()
         return bond
 
     def delete(self, item: Item, bond: Bond) -> None:
