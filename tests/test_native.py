@@ -508,7 +508,9 @@ def test_no_call_leaves_memory_or_references_behind() -> None:
     values = [value for value in ODD if getattr(value, "tzinfo", None) in (None, UTC)]
     pickles = [*SAMPLES, *(sample[:-9] for sample in SAMPLES), b"]" * 300, b"N\x94" * 300 + b"."]
     records = [encode_record(1, 1, each, ()) for each in pickles if b"\x93" not in each]
-    held = [*ODD, *rows, *damaged, ENCODERS, decode, in_c]
+    item = Item()
+    bond, gone = weakref.ref(item), weakref.ref(Item())
+    held = [*ODD, *rows, *damaged, ENCODERS, decode, in_c, item, bond, gone]
 
     def call_all() -> None:
         for value in values:
@@ -522,6 +524,13 @@ def test_no_call_leaves_memory_or_references_behind() -> None:
             in_c.simplicity(pickled)
         for record in records:
             load_plain(record, CLASSES)
+        for row in rows:
+            joined = in_c.join_entries([row, b"entry"])
+            for end in (len(joined), 3):
+                in_c.split_entries(joined, 0, end)
+            outcome(in_c.join_entries, [row, 1])
+            in_c.live_items([bond, bond])
+            in_c.live_items([bond, gone])
 
     call_all()
     gc.collect()
