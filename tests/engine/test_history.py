@@ -134,6 +134,17 @@ def test_a_deflated_row_that_was_cut_or_goes_on_is_told_as_damaged() -> None:
             decode_delta(2, damaged)
 
 
+def test_the_largest_row_that_is_kept_comes_back() -> None:
+    head = len(encode(STATE, "", in_columns({ITEMS: [(b"k", b"", True)]}), 0)[0]) - HEADER.size
+    value = bytes((64 << 20) - head)
+    row, _ = encode(STATE, "", in_columns({ITEMS: [(b"k", value, True)]}), 0)
+    before = decode_delta(2, row).before
+    assert before is not None
+    assert before[ITEMS] == [(b"k", value, True)]
+    larger, _ = encode(STATE, "", in_columns({ITEMS: [(b"k", value + b"x", True)]}), 0)
+    assert decode_delta(2, larger).before is None
+
+
 def test_a_row_that_would_inflate_beyond_bounds_is_told_as_damaged() -> None:
     row, _ = encode(STATE, "", in_columns(LARGE), 0)
     bomb = row[: HEADER.size] + zlib.compress(bytes(65 << 20), 9)
