@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from pathlib import Path
+from subprocess import DEVNULL, run
 
 from benchmarks.contacts import SEED, Contact, contacts
 from benchmarks.contender import Contender
@@ -29,6 +30,15 @@ class Bench:
         if items not in self._open:
             self._open[items] = self.kind(self.path(items))
         return self._open[items]
+
+    def cold(self, items: int) -> None:
+        """Forget its objects, and read its files, which the system's memory may have lost.
+
+        Another process reads: to close a file here would drop SQLite's locks on it.
+        """
+        self.contender(items).forget()
+        files = [each for each in self.path(items).rglob("*") if each.is_file()]
+        run(["cat", "--", *files], stdout=DEVNULL, check=True)
 
     def landmarks(self, items: int) -> Landmarks:
         """Where to look in it."""

@@ -60,7 +60,7 @@ class Making(Bench):
     def index(self, items: int, drop: bool) -> Figures:
         """Add an index; `drop` it then."""
         contender = self.contender(items)
-        contender.forget()
+        self.cold(items)
         seconds = timed(contender.add_index)
         if drop:
             contender.drop_index()

@@ -16,7 +16,7 @@ class Reading(Bench):
         """Get contacts by id, in random order: each for the first time, then all again."""
         contender, names = self.contender(items), self.landmarks(items).names
         ids = contender.ids_of(self.chance.sample(names, min(count, len(names))))
-        contender.forget()
+        self.cold(items)
         return {
             "get_cold": timed(lambda: contender.get(ids)) / len(ids),
             "get_warm": timed(lambda: contender.get(ids)) / len(ids),
@@ -27,7 +27,7 @@ class Reading(Bench):
         contender, pages = self.contender(items), self.landmarks(items).pages
         ends = self.chance.sample(pages, min(count, len(pages)))
         expected = len(ends) * PAGE
-        contender.forget()
+        self.cold(items)
         return {
             "pages_cold": timed(lambda: check(contender.pages(ends) == expected)) / expected,
             "pages_warm": timed(lambda: check(contender.pages(ends) == expected)) / expected,
@@ -40,6 +40,7 @@ class Reading(Bench):
         def load() -> None:
             check(contender.page_at(offset) == PAGE)
 
+        self.cold(items)
         samples: list[float] = []
         while len(samples) < repeat and sum(samples) < 1:
             contender.forget()
@@ -53,11 +54,12 @@ class Reading(Bench):
         def count() -> None:
             self.check_count(items, contender.count_between(*marks.between), marks.within)
 
-        contender.forget()
+        self.cold(items)
         return {"between": often(count, repeat)}
 
     def places(self, items: int, repeat: int) -> Figures:
         """Pages and positions at both ends, and how many there are."""
+        self.cold(items)
         contender = self.contender(items)
         first, last = self.landmarks(items).ends
         figures = {
@@ -71,14 +73,14 @@ class Reading(Bench):
     def ids(self, items: int) -> Figures:
         """Read all ids, in order of name."""
         contender = self.contender(items)
-        contender.forget()
+        self.cold(items)
         seconds = timed(lambda: self.check_count(items, contender.walk_ids(), items))
         return {"ids": seconds / items}
 
     def keys(self, items: int) -> Figures:
         """Read all names in order."""
         contender = self.contender(items)
-        contender.forget()
+        self.cold(items)
         walked: list[int | None] = []
         seconds = timed(lambda: walked.append(contender.walk_keys()))
         if walked[0] is None:
@@ -89,7 +91,7 @@ class Reading(Bench):
     def walk(self, items: int) -> Figures:
         """Load every contact in order of name."""
         contender = self.contender(items)
-        contender.forget()
+        self.cold(items)
         seconds = timed(lambda: check(contender.walk() >= items))
         return {"walk": seconds / items}
 

@@ -51,9 +51,10 @@ every run.
 - *Durable insert of one*: between each two, the same process appends the contact's pickle and keys
   to a file and syncs it; that is the synced write. *{threads} threads* do it at once in one
   process; those that cannot share a connection have one each.
-- *Cold*: the pages of the tables are in memory, no object is. Atop's are made anew by opening the
-  folder a second time in the same process, which shares the page cache and no objects. *Warm* is
-  the same once more, when Atop, ZODB and Durus have the objects. By hand there is no such cache.
+- *Cold*: the files are in the system's memory, since they are read from end to end beforehand, and
+  no object is. Atop's objects are made anew by opening the folder a second time in the same
+  process, which shares the page cache and no objects. *Warm* is the same once more, when Atop, ZODB
+  and Durus have the objects. By hand there is no such cache.
 - *50 from a random place of an index*: from a random name on, no page read twice. Every contact
   that is read is loaded, and its name looked at.
 - *Ids only* and *keys only*: all of them, in order of name, one by one as Python objects.
@@ -76,26 +77,26 @@ _REASONS = """
 Where it is slower, and why
 ---------------------------
 
-- *Inserts*: a third of the time is Berkeley DB's four sorted puts of an item, made in C; the
-  numbers of rows, for which any page, count and position costs the same, are about 3 µs of it.
-  Sorting and the row of what the commit has changed, from which snapshots are read, are an
-  eighth. The rest makes objects, pickles and keys, in Python.
-- *Durable transactions of one*: nearly half is the sync. The rest is what stands around the puts:
-  the turn, the overlay, the row of what has changed, and a look whether the folder is still there
-  and may be written, since Berkeley DB gives up over that. By hand, nobody asks.
-- *Syncs of {threads} threads*: here a sync takes about as long as a commit in Python, so that not
-  many come meanwhile; those that stand in line are waited for.
-- *Cold, at {large:,}*: the tables are several times the page cache of 64 MB (``cacheSize``). In a
-  store just opened, a page that is not in it takes about 5 µs more, its checksum included. Here it
-  takes 100 µs: the measures before have left changed pages in the cache, which may have to be
-  written to make room. LMDB's pages are where the system has them, without checksums.
+- *Inserts*: two fifths of the time are Berkeley DB's four sorted puts of an item, made in C; the
+  numbers of rows, for which any page, count and position costs the same, are about 3 µs of it, and
+  its log has 1.6 kB for an item. What does not fit into 64 MB is written in parts, each of which
+  splits pages of those before. Sorting and the row of what the commit has changed, from which
+  snapshots are read, are an eighth. The rest makes objects, pickles and keys, and collects garbage.
+- *Durable transactions of one*: half is the sync of 3 to 6 kB of log: pages that were filled in
+  order are full, and are split by what comes between, which Berkeley DB logs whole. The rest is
+  what stands around the puts: the turn, the overlay, the row of what has changed, and a look
+  whether the folder is still there and may be written, since Berkeley DB gives up over that. By
+  hand, nobody asks.
+- *Cold, at {large:,}*: the tables are several times the page cache of 64 MB (``cacheSize``). A page
+  that is not in it is read from the system's memory and its checksum is computed, which takes 5 to
+  10 µs more. LMDB's pages are used where the system has them, without checksums.
 - *Get by id and 50 of an index, cold*: LMDB and ``berkeleydb`` by hand have no identity map:
   whoever reads an object twice has two, and nobody knows when one was changed.
 - *50 of an index, warm*: the leaves of ZODB's trees hold the objects themselves, in C. Atop asks
   whether anything was committed, and then remembers the page.
 - *Keys only*: SQLite reads all rows in one query; Atop reads pages of 1,000, each of one moment.
-- *Size*: records have their index entries with them, so that these can be rebuilt and compared;
-  and up to 64 MB are what the last commits have changed.
+- *Size*: records have their index entries with them, so that these can be rebuilt and compared.
+  A third of the index is room in its pages, which were split as said above.
 
 """
 
@@ -110,7 +111,7 @@ def page(machine: dict[str, str], table: Table, names: Sequence[str], sizes: Siz
             large=sizes.large, threads=sizes.threads, patience=sizes.patience, changed=1000,
         ),
         grid.goals(table, targets(sizes)).text(),
-        _REASONS.format(threads=sizes.threads, large=sizes.large),
+        _REASONS.format(large=sizes.large),
         *(shown.text() for shown in ratios(table, names, sizes)),
         "Cost against size\n-----------------\n\n",
         *_pictures(names),

@@ -74,7 +74,7 @@ class Writing(Bench):
         """One durable transaction that changes the year of birth of one contact, objects cold."""
         contender = self.contender(items)
         years = self._years(contender, items, repeat)
-        contender.forget()
+        self.cold(items)
         return {"update_one": median(timed(lambda: contender.update([year]))  # noqa: B023
                                      for year in years)}
 
@@ -82,14 +82,14 @@ class Writing(Bench):
         """The same of many contacts in one transaction."""
         contender = self.contender(items)
         years = self._years(contender, items, None)
-        contender.forget()
+        self.cold(items)
         return {"update_many": timed(lambda: contender.update(years)) / len(years)}
 
     def delete(self, items: int) -> Figures:
         """Delete many contacts in one transaction, objects cold, and put them back."""
         contender, doomed = self.contender(items), self.landmarks(items).changed
         ids = contender.ids_of(contact.name for contact in doomed)
-        contender.forget()
+        self.cold(items)
         seconds = timed(lambda: contender.delete(ids))
         contender.insert(doomed)
         return {"delete": seconds / len(ids)}
