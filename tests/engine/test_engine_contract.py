@@ -156,6 +156,16 @@ def test_a_commit_of_nothing_is_a_commit(engine: Engine) -> None:
     assert [delta.serial for delta in engine.commits(0)] == [1]
 
 
+def test_whether_a_commit_is_in_is_told_by_its_token(engine: Engine) -> None:
+    fill(engine, range(3))
+    mine = engine.state
+    assert engine.outcome(mine.serial, mine.token) is True
+    assert engine.outcome(mine.serial, bytes(16)) is False, "that serial is another's commit"
+    put(engine, {(CATALOG, b"x"): b"1"})
+    assert engine.outcome(mine.serial, mine.token) is True
+    assert engine.outcome(mine.serial + 1, mine.token) is False, "it was before"
+
+
 def test_applied_tells_that_the_commit_is_in(engine: Engine) -> None:
     turn = engine.writer(1)
     assert not turn.applied
