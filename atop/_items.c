@@ -117,19 +117,24 @@ native_make_item(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return item != NULL || PyErr_Occurred() ? item : Py_NewRef(Py_None);
 }
 
-/* A new reference to the object of that id, if there is one; NULL without an error if not. */
+/* A new reference to the object that a bond leads to; NULL without an error if it is gone. */
 static PyObject *
-known_item(const Maker *maker, PyObject *ident)
+live_item(PyObject *bond)
 {
-    PyObject *bond = PyDict_GetItemWithError(maker->bonds, ident);
-    if (bond == NULL)
-        return NULL;
     if (!PyWeakref_Check(bond)) {
         PyErr_Format(PyExc_TypeError, "a bond is a weak reference, not %R", Py_TYPE(bond));
         return NULL;
     }
     PyObject *item = PyWeakref_GET_OBJECT(bond);
     return item == Py_None ? NULL : Py_NewRef(item);
+}
+
+/* The same for the object of that id. */
+static PyObject *
+known_item(const Maker *maker, PyObject *ident)
+{
+    PyObject *bond = PyDict_GetItemWithError(maker->bonds, ident);
+    return bond == NULL ? NULL : live_item(bond);
 }
 
 PyObject *
@@ -142,18 +147,12 @@ native_live_items(PyObject *Py_UNUSED(module), PyObject *bonds)
     Py_ssize_t size = PyList_GET_SIZE(bonds);
     PyObject *items = PyList_New(size);
     for (Py_ssize_t i = 0; items != NULL && i < size; i++) {
-        PyObject *bond = PyList_GET_ITEM(bonds, i);
-        if (!PyWeakref_Check(bond)) {
-            PyErr_Format(PyExc_TypeError, "a bond is a weak reference, not %R", Py_TYPE(bond));
+        PyObject *item = live_item(PyList_GET_ITEM(bonds, i));
+        if (item == NULL) {
             Py_DECREF(items);
-            return NULL;
+            return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
         }
-        PyObject *item = PyWeakref_GET_OBJECT(bond);
-        if (item == Py_None) {
-            Py_DECREF(items);
-            Py_RETURN_NONE;
-        }
-        PyList_SET_ITEM(items, i, Py_NewRef(item));
+        PyList_SET_ITEM(items, i, item);
     }
     return items;
 }

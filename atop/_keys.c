@@ -16,22 +16,6 @@ static const uint64_t A_DAY = UINT64_C(86400000000);
 static const uint32_t LAST_DAY = 3652059;
 static const int DAYS_BEFORE[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
 
-static void
-put_big_endian(Byte *to, uint64_t value, int size)
-{
-    for (int i = size - 1; i >= 0; i--, value >>= 8)
-        to[i] = (Byte)value;
-}
-
-static uint64_t
-get_big_endian(const Byte *from, int size)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < size; i++)
-        value = value << 8 | from[i];
-    return value;
-}
-
 static Py_ssize_t
 put_number(Byte *to, double value)
 {

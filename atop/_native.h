@@ -23,6 +23,22 @@ typedef struct {
     PyObject *names[BOND_VALUES]; /* of what every bond has */
 } State;
 
+static inline void
+put_big_endian(Byte *to, uint64_t value, int size)
+{
+    for (int i = size - 1; i >= 0; i--, value >>= 8)
+        to[i] = (Byte)value;
+}
+
+static inline uint64_t
+get_big_endian(const Byte *from, int size)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < size; i++)
+        value = value << 8 | from[i];
+    return value;
+}
+
 /* _keys.c */
 
 int prepare_keys(void);

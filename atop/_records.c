@@ -4,30 +4,16 @@
 
 enum { LENGTH_BYTES = 2, LONG_BYTES = 4, LONG = 0xFFFF };
 
-static Py_ssize_t
-get_length(const Byte *from, int size)
-{
-    Py_ssize_t value = 0;
-    for (int i = 0; i < size; i++)
-        value = value << 8 | from[i];
-    return value;
-}
-
-static Byte *
-put_length(Byte *to, Py_ssize_t value, int size)
-{
-    for (int i = size - 1; i >= 0; i--, value >>= 8)
-        to[i] = (Byte)value;
-    return to + size;
-}
-
 static Byte *
 put_entry(Byte *to, PyObject *entry)
 {
     Py_ssize_t size = PyBytes_GET_SIZE(entry);
-    to = put_length(to, Py_MIN(size, LONG), LENGTH_BYTES);
-    if (size >= LONG)
-        to = put_length(to, size, LONG_BYTES);
+    put_big_endian(to, (uint64_t)Py_MIN(size, LONG), LENGTH_BYTES);
+    to += LENGTH_BYTES;
+    if (size >= LONG) {
+        put_big_endian(to, (uint64_t)size, LONG_BYTES);
+        to += LONG_BYTES;
+    }
     memcpy(to, PyBytes_AS_STRING(entry), (size_t)size);
     return to + size;
 }
@@ -77,12 +63,12 @@ entry_at(const Byte *data, Py_ssize_t *at, Py_ssize_t end)
 {
     if (end - *at < LENGTH_BYTES)
         return NULL;
-    Py_ssize_t length = get_length(data + *at, LENGTH_BYTES);
+    Py_ssize_t length = (Py_ssize_t)get_big_endian(data + *at, LENGTH_BYTES);
     *at += LENGTH_BYTES;
     if (length == LONG) {
         if (end - *at < LONG_BYTES)
             return NULL;
-        length = get_length(data + *at, LONG_BYTES);
+        length = (Py_ssize_t)get_big_endian(data + *at, LONG_BYTES);
         *at += LONG_BYTES;
     }
     if (end - *at < length)

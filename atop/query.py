@@ -139,13 +139,13 @@ class Query(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         left = MAX_ROWS if self._stop is None else self._stop - self._start
-        if left <= FIRST_PAGE and self._seen() is None:
-            return iter(self._rows(self._range(self._start, left))[1])
-        return self._walk(left)
-
-    def _walk(self, left: int) -> Iterator[Any]:
-        rest = self._range(self._start, min(FIRST_PAGE, left))
         seen = self._seen()
+        if left <= FIRST_PAGE and seen is None:
+            return iter(self._rows(self._range(self._start, left))[1])
+        return self._walk(left, seen)
+
+    def _walk(self, left: int, seen: set[bytes] | None) -> Iterator[Any]:
+        rest = self._range(self._start, min(FIRST_PAGE, left))
         while left > 0:
             rows, page = self._rows(rest)
             left -= len(rows)

@@ -29,6 +29,7 @@ _CONNECTIONS = 16
 _LAST = 1 << 63
 _OFTEN = 10_000
 
+
 class WithZODB(Contender):
     """Three B-trees. There is no page cache; that of objects has a limit of 64 MB of pickles."""
 
