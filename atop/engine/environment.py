@@ -135,12 +135,14 @@ class Environment:
             self.handle.open(str(self.folder), _OPEN, 0o600)
         else:
             self.handle.set_lg_bsize(_LOG_BUFFER)
-            self.handle.set_lg_max(_LOG_FILE_BYTES)
+            self.handle.set_lg_max(_LOG_FILE_BYTES - 1)  # Berkeley DB rounds up what it fills
             self.handle.set_lg_filemode(0o600)
             self.handle.open(str(self.folder), _RECOVERED | recover, 0o600)
             self._written_file = self._checked_file = self.last_log_file
         for name in (*TABLES, COMMITS):
             self.tables[name] = self._open_table(name)
+        if not self.read_only:  # now that the first log file is there: small stores stay small
+            self.handle.log_set_config(db.DB_LOG_ZERO, True)
 
     def _open_table(self, name: str) -> Any:
         table = db.DB(self.handle)

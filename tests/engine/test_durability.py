@@ -209,6 +209,20 @@ def test_a_sync_goes_on_when_a_checkpoint_has_removed_the_log_files_between(
     assert folder.engine.get(ITEMS, b"x")[1] == b"1"
 
 
+def test_log_files_have_their_blocks_before_they_are_synced_but_for_the_first(
+    tmp_path: Path,
+) -> None:
+    """A small store stays small; in a larger one syncs are cheap, and no log file is too long."""
+    folder = opened(tmp_path / "store.atop", cache_bytes=8 << 20)
+    first, second = (folder.path / "environment" / f"log.000000000{number}" for number in (1, 2))
+    put(folder.engine, {(ITEMS, b"x"): b"1"}, durable=True)
+    assert first.stat().st_blocks * 512 < 2 << 20
+    while not second.exists():
+        put(folder.engine, {(ITEMS, b"x"): os.urandom(1 << 20)}, durable=True)
+    assert second.stat().st_blocks * 512 >= second.stat().st_size == 10 << 20
+    folder.close()
+
+
 def test_logs_stay_under_128_mb_however_much_is_written(folder: Folder) -> None:
     """While one thread writes 310 MB of log another reads; checkpoints happen beside them."""
     engine = folder.engine

@@ -217,8 +217,9 @@ WITHOUT: dict[str, Callable[[], None]] = {
 def main(folder: Path, seed: int, steps: int, without: str) -> None:
     WITHOUT[without]()
     chance = Random(f"{seed}/life")
-    _set(environment, "_LOG_FILE_BYTES", chance.choice((96, 256, 1024)) << 10)
-    _set(environment, "_LOG_BUFFER", chance.choice((32, 64, 1024)) << 10)
+    log_file = chance.choice((128, 256, 1024)) << 10
+    _set(environment, "_LOG_FILE_BYTES", log_file)
+    _set(environment, "_LOG_BUFFER", min(log_file, chance.choice((32, 64, 1024)) << 10))
     _set(history, "KEPT_BYTES", chance.choice((60, 400, 8000)) << 10)
     _set(transaction, "SPILL_BYTES", 48 << 10)
     ledger = Ledger(folder)
