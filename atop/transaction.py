@@ -54,7 +54,7 @@ from atop.watch import Before
 if TYPE_CHECKING:
     from atop.pool import Pool
 
-SPILL_BYTES = 64 << 20
+SPILL_BYTES = 128 << 20
 FLUSH_ITEMS = 1000
 
 _numbers = itertools.count(1)
