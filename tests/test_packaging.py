@@ -106,9 +106,10 @@ def test_the_sdist_holds_nothing_compiled(sdist: set[str]) -> None:
     assert not [name for name in sdist if "__pycache__" in name or name.endswith((".pyc", ".so"))]
 
 
-def test_import_atop_leaves_the_extras_alone() -> None:
+def test_import_atop_leaves_the_extras_and_what_is_seldom_needed_alone() -> None:
     extras = {"click", "rich", "icalendar", "vobject"}
-    program = f"import sys, atop; print(*sorted({extras!r} & set(sys.modules)))"
+    seldom = {"asyncio", "cryptography", "logging", "secrets", "ssl", "subprocess"}
+    program = f"import sys, atop; print(*sorted({extras | seldom!r} & set(sys.modules)))"
     assert run(sys.executable, "-c", program).split() == []
 
 

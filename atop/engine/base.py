@@ -7,7 +7,7 @@ it saw, so that a caller who needs several reads of one moment can tell whether 
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -151,7 +151,7 @@ class Delta:
 
 def next_state(state: State, next_id: int, counts: dict[str, int]) -> State:
     """The state that a commit on top of `state` leaves, with a token of its own."""
-    return State(state.serial + 1, next_id, counts, secrets.token_bytes(16), round(time.time(), 6))
+    return State(state.serial + 1, next_id, counts, os.urandom(16), round(time.time(), 6))
 
 
 class View(Protocol):

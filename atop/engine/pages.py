@@ -9,7 +9,6 @@ sees it.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +44,8 @@ def page_damage(
 
 def _verified(tables: list[Path], password: str) -> tuple[list[str], str]:
     """What a child told of the first tables, and how it ended."""
+    import subprocess
+
     size = sum(table.stat().st_size for table in tables if table.exists())
     command = [sys.executable, "-P", __file__, *map(str, tables)]
     seconds = _LEAST_SECONDS + size // _BYTES_A_SECOND

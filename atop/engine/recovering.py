@@ -6,7 +6,6 @@ Atop's.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,8 @@ _SHOWN = 3
 
 def recover(environment: Path, password: str = "") -> str | None:
     """Bring the tables in `environment` to the last commit in its logs; what went wrong, if so."""
+    import subprocess
+
     size = sum(path.stat().st_size for path in environment.iterdir())
     try:
         done = subprocess.run(

@@ -10,7 +10,6 @@ the store stays closed.
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from atop.engine.setaside import SetAside
 from atop.engine.unsynced import was_never_synced
 from atop.errors import DamagedStore
 
-_LOG = logging.getLogger("atop")
 _CHUNK = 1 << 20
 _MOST_MENDS = 4
 
@@ -99,7 +97,7 @@ class Recovery:
             )
         place = self._aside.settle(note)
         if note:
-            _warn(note, place or self._aside.keep([], note))
+            _tell(note, place or self._aside.keep([], note))
 
     def _mended(self, numbers: list[int]) -> Tail:
         """What is behind the end of the log, after single wrong bytes in it were put right."""
@@ -112,7 +110,7 @@ class Recovery:
             if found is None:
                 break
             note = f"a wrong byte of {path.name} was mended, at {found.offset:,}: nothing was lost"
-            _warn(note, self._aside.keep([path], note))
+            _tell(note, self._aside.keep([path], note))
             with path.open("r+b", buffering=0) as file:
                 file.seek(found.offset)
                 file.write(bytes([found.byte]))
@@ -137,7 +135,7 @@ class Recovery:
                 f"byte {tail.end.offset:,}, and {tail.commits:,} commits behind that, of which "
                 "nothing says that they were ever on disk, are not in the store"
             )
-            _LOG.info("%s: see %s", note, self._aside.keep(last, note, never_synced=True))
+            _tell(note, self._aside.keep(last, note, never_synced=True), warn=False)
         elif tail.records:
             self._report(tail, logs)
         else:
@@ -150,12 +148,15 @@ class Recovery:
             f"the log was damaged at byte {tail.end.offset:,} of {log_name(tail.end.file)}, and "
             f"{what} commits behind that were dropped"
         )
-        _warn(note, self._aside.keep(logs, note))
+        _tell(note, self._aside.keep(logs, note))
         self._told = True
 
 
-def _warn(note: str, place: Path) -> None:
-    _LOG.warning("%s: see %s", note, place)
+def _tell(note: str, place: Path, *, warn: bool = True) -> None:
+    import logging
+
+    level = logging.WARNING if warn else logging.INFO
+    logging.getLogger("atop").log(level, "%s: see %s", note, place)
 
 
 def _cut(folder: Path, end: Lsn, logs: tuple[int, ...]) -> None:
