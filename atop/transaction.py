@@ -82,10 +82,11 @@ class Transaction:
         self.files: list[PendingFile] = []
         self.removed_files: list[int] = []
         if outer is None:
+            state = turn.state
             self.overlay = Overlay(
-                self._optimist.view if self._optimist else Present(turn.engine, turn.state.serial)
+                self._optimist.view if self._optimist else Present(turn.engine, state.serial)
             )
-            self._counts = dict(turn.state.counts)
+            self._counts = dict(state.counts)
             self._ids = Given(turn.more_ids, turn.ids)
         else:
             outer.flush()

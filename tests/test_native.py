@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import io
 import os
 import pickle
@@ -19,7 +18,6 @@ from enum import IntEnum, StrEnum
 from fractions import Fraction
 from math import inf, nan
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +25,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import atop.native
 from atop import Item
 from atop.errors import DamagedStore, IndexKeyError, NotLoadable
 from atop.item import BOND_SLOT, DICT_SLOT, Bond, raw_dict
@@ -35,6 +34,7 @@ from atop.opcodes import checker
 from atop.records import Allowed, class_head, dump_state, encode_record
 from atop.values import IMMUTABLE
 from atop.walk import walk
+from tests.nativeless import python_only
 from tests.test_keys import CODES, binary, keys, numbers, scalars, text
 
 ATOP = Path(__file__).parent.parent / "atop"
@@ -50,20 +50,8 @@ KEY = (7).to_bytes(8, "big")
 CLASSES: dict[bytes, type] = {class_head(1, 1): Item, class_head(2, 1): Other}
 
 
-def python_only() -> ModuleType:
-    """atop.native as it is with ATOP_NATIVE=0."""
-    spec = importlib.util.spec_from_file_location("python_only", ATOP / "native.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ATOP_NATIVE", "0")
-        spec.loader.exec_module(module)
-    assert not module.NATIVE
-    return module
-
-
-in_python = python_only()
+in_python = python_only(atop.native)
+assert not in_python.NATIVE
 in_c = pytest.importorskip("atop._native", reason="the C module is not built")
 
 

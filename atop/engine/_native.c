@@ -1,7 +1,7 @@
-/* Reads and sorted writes of Berkeley DB's tables, many rows in one call.
+/* Reads and sorted writes of Berkeley DB's tables, many rows in one call; and what is kept of them.
 
    It shares the handles of the package berkeleydb, whose C interface has their layout, and does
-   what atop/engine/tables.py does without it: the same calls with less around each. Nothing is
+   what atop/engine/rows.py does without it: the same calls with less around each. Nothing is
    kept between calls. A cursor that is opened here is closed here. The interpreter is let go of
    while Berkeley DB works on more than one row. */
 
@@ -20,6 +20,10 @@
 #define BULK_BYTES 262144  /* the most that is used, but for larger rows */
 #define RECORD_BYTES 4096  /* most records are smaller */
 #define WRITES_AT_ONCE 512
+#define LENGTH_BYTES 4     /* of a key or a value in the row of a commit */
+
+/* What the row of a commit says of a key. */
+enum { EXISTED = 1, EXISTS = 2 };
 
 static BERKELEYDB_api *berkeleydb_api;
 
@@ -759,8 +763,122 @@ write_all(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* A length or a count, as the row of a commit has it. */
+static char *
+put_number(char *to, Py_ssize_t number)
+{
+    for (int shift = 24; shift >= 0; shift -= 8)
+        *to++ = (char)(number >> shift);
+    return to;
+}
+
+static char *
+put_bytes(char *to, PyObject *bytes)
+{
+    memcpy(to, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+    return to + PyBytes_GET_SIZE(bytes);
+}
+
+/* What a key had before, borrowed; NULL if it had nothing, or with an error. */
+static PyObject *
+value_before(PyObject *before, PyObject *key)
+{
+    PyObject *value = PyDict_GET_SIZE(before) ? PyDict_GetItemWithError(before, key) : NULL;
+
+    if (value != NULL && !PyBytes_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "what a key had before is bytes");
+        return NULL;
+    }
+    return value;
+}
+
+/* How many bytes an image takes; -1 with an error. Nothing is run that could change what it has. */
+static Py_ssize_t
+size_of_image(PyObject *keys, PyObject *pairs, PyObject *before)
+{
+    Py_ssize_t count = PyList_GET_SIZE(keys), total = LENGTH_BYTES + count * (1 + LENGTH_BYTES);
+
+    for (Py_ssize_t at = 0; at < count; at++) {
+        PyObject *key = PyList_GET_ITEM(keys, at), *pair = PyList_GET_ITEM(pairs, at), *value;
+
+        if (!PyBytes_CheckExact(key) || !PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+            PyErr_SetString(PyExc_TypeError, "an image has bytes with pairs");
+            return -1;
+        }
+        value = value_before(before, key);
+        if (value == NULL && PyErr_Occurred())
+            return -1;
+        total += PyBytes_GET_SIZE(key);
+        if (value != NULL)
+            total += LENGTH_BYTES + PyBytes_GET_SIZE(value);
+        if (PyBytes_GET_SIZE(key) > UINT32_MAX ||
+            (value != NULL && PyBytes_GET_SIZE(value) > UINT32_MAX)) {
+            PyErr_SetString(PyExc_OverflowError, "a commit's row has no room for such bytes");
+            return -1;
+        }
+    }
+    return total;
+}
+
+static void
+put_image(char *to, PyObject *keys, PyObject *pairs, PyObject *before)
+{
+    Py_ssize_t count = PyList_GET_SIZE(keys);
+
+    to = put_number(to, count);
+    for (Py_ssize_t at = 0; at < count; at++) {
+        PyObject *pair = PyList_GET_ITEM(pairs, at);
+
+        *to++ = (char)((PyTuple_GET_ITEM(pair, 1) == Py_True ? EXISTED : 0) |
+                       (PyTuple_GET_ITEM(pair, 0) != Py_None ? EXISTS : 0));
+    }
+    for (Py_ssize_t at = 0; at < count; at++)
+        to = put_number(to, PyBytes_GET_SIZE(PyList_GET_ITEM(keys, at)));
+    for (Py_ssize_t at = 0; at < count; at++)
+        to = put_bytes(to, PyList_GET_ITEM(keys, at));
+    if (PyDict_GET_SIZE(before) == 0)
+        return;
+    for (Py_ssize_t at = 0; at < count; at++) {
+        PyObject *value = PyDict_GetItemWithError(before, PyList_GET_ITEM(keys, at));
+
+        if (value != NULL)
+            to = put_number(to, PyBytes_GET_SIZE(value));
+    }
+    for (Py_ssize_t at = 0; at < count; at++) {
+        PyObject *value = PyDict_GetItemWithError(before, PyList_GET_ITEM(keys, at));
+
+        if (value != NULL)
+            to = put_bytes(to, value);
+    }
+}
+
+PyDoc_STRVAR(encode_image_doc,
+"encode_image(keys, pairs, before) -> bytes\n\n"
+"What a commit's row has of one table: see doc/format.rst.");
+
+static PyObject *
+encode_image(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *image;
+    Py_ssize_t size;
+
+    if (count != 3 || !PyList_CheckExact(args[0]) || !PyList_CheckExact(args[1]) ||
+        !PyDict_CheckExact(args[2]) || PyList_GET_SIZE(args[0]) != PyList_GET_SIZE(args[1]) ||
+        PyList_GET_SIZE(args[0]) > UINT32_MAX) {
+        PyErr_SetString(PyExc_TypeError, "encode_image() takes two lists as long, and a dict");
+        return NULL;
+    }
+    if ((size = size_of_image(args[0], args[1], args[2])) < 0)
+        return NULL;
+    image = PyBytes_FromStringAndSize(NULL, size);
+    if (image != NULL)
+        put_image(PyBytes_AS_STRING(image), args[0], args[1], args[2]);
+    return image;
+}
+
 static PyMethodDef methods[] = {
     {"count", count, METH_VARARGS, count_doc},
+    {"encode_image", (PyCFunction)(void (*)(void))encode_image, METH_FASTCALL, encode_image_doc},
     {"get", (PyCFunction)(void (*)(void))get, METH_FASTCALL, get_doc},
     {"getmany", getmany, METH_VARARGS, getmany_doc},
     {"join", join, METH_VARARGS, join_doc},

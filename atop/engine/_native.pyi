@@ -1,4 +1,4 @@
-"""What ``_native.c`` gives: see rows.py, which has the same in Python."""
+"""What ``_native.c`` gives: see rows.py and history.py, which have the same in Python."""
 
 from collections.abc import Container, Sequence
 from typing import Any
@@ -20,3 +20,6 @@ def write_all(
     table: Any, txn: Any, keys: Sequence[bytes], pairs: Sequence[tuple[bytes | None, bool]],
     most: int,
 ) -> None: ...
+def encode_image(
+    keys: Sequence[bytes], pairs: Sequence[tuple[bytes | None, bool]], before: dict[bytes, bytes]
+) -> bytes: ...

@@ -534,8 +534,9 @@ class BerkeleyTurn:
         engine.adopting.add(self.ticket)  # before it is looked whether the store was closed
         try:
             engine.check_writable()
-            with translated(engine.path):
-                engine.files.adopt(commit.files)
+            if commit.files:
+                with translated(engine.path):
+                    engine.files.adopt(commit.files)
             with engine.latch:
                 try:
                     engine.commit(commit)

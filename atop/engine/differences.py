@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import overload
 
 from atop.engine.base import Changes
 
 _CHUNK = 512
 _ENTRY = 130  # bytes that Python needs for a difference beside its key and value
+_existed = itemgetter(1)
 
 
 class Differences:
@@ -48,7 +50,7 @@ class Differences:
         self._touched += pairs
         self.entries.update(pairs)
         self.size += sum(map(len, pairs)) + _ENTRY * len(pairs)
-        self.size += sum(len(value) for value, _ in pairs.values() if value)
+        self.size += sum([len(value) for value, _ in pairs.values() if value])
 
     def keep(self, key: bytes, value: bytes | None, exists: bool) -> None:
         """The view below has changed `key`: keep showing `value`, or what was shown before."""
@@ -93,11 +95,11 @@ class Differences:
         """All differences in order of key."""
         keys = sorted(self.entries)
         pairs = list(map(self.entries.__getitem__, keys))
-        return Changes(keys, pairs, not any(existed for _, existed in pairs))
+        return Changes(keys, pairs, not any(map(_existed, pairs)))
 
     def total(self) -> int:
         """By how many keys the table has more than it has below."""
-        return sum((value is not None) - existed for value, existed in self.entries.values())
+        return sum([(value is not None) - existed for value, existed in self.entries.values()])
 
     def _locate(self, key: bytes | None, default: int = 0) -> tuple[int, int]:
         if key is None:

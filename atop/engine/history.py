@@ -6,9 +6,11 @@ the state of the store.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -41,7 +43,7 @@ def encode(state: State, note: str, images: Images | None, before: int) -> tuple
     `before` is how many all earlier rows had; without `images` none are kept.
     """
     text = note.encode("utf-8", "surrogatepass")
-    body = b"" if images is None else b"".join([_table(images.get(name)) for name in TABLES])
+    body = b"" if images is None else _encode_tables(images)
     form = _PLAIN
     if images is None or len(body) > KEPT_BYTES:
         body, form = b"", _NOTHING
@@ -106,23 +108,24 @@ def _damaged(serial: int) -> DamagedStore:
     return DamagedStore(f"the row of commit {serial} is damaged: restore a backup")
 
 
-def _table(image: Image | None) -> bytes:
-    if image is None:
-        return _NO_ROWS
-    changes, before = image
-    keys = changes.keys
-    head = struct.pack(f">I{len(keys)}s{len(keys)}I", len(keys), _kinds(changes), *map(len, keys))
-    values = [before[key] for key in keys if key in before] if before else []
-    return b"".join((head, *keys, struct.pack(f">{len(values)}I", *map(len, values)), *values))
+def _encode_tables(images: Images) -> bytes:
+    return b"".join([
+        encode_image(image.changes.keys, image.changes.pairs, image.before) if image else _NO_ROWS
+        for image in map(images.get, TABLES)
+    ])
 
 
-def _kinds(changes: Changes) -> bytes:
-    if changes.inserting:
-        return bytes((_EXISTS,)) * len(changes)
-    return bytes(
+def encode_image(
+    keys: Sequence[bytes], pairs: Sequence[tuple[bytes | None, bool]], before: dict[bytes, bytes]
+) -> bytes:
+    """The bytes of an :class:`Image`."""
+    kinds = bytes(
         (_EXISTED if existed else 0) | (_EXISTS if value is not None else 0)
-        for value, existed in changes.pairs
+        for value, existed in pairs
     )
+    head = struct.pack(f">I{len(keys)}s{len(keys)}I", len(keys), kinds, *map(len, keys))
+    values = [before[key] for key in keys if key in before]
+    return b"".join((head, *keys, struct.pack(f">{len(values)}I", *map(len, values)), *values))
 
 
 def _decode_tables(body: bytes) -> dict[str, list[BeforeImage]]:
@@ -154,3 +157,8 @@ def _decode_strings(row: bytes, at: int, count: int) -> tuple[list[bytes], int]:
     if ends[-1] > len(row):
         raise ValueError("a string ends behind the row")
     return [row[start:stop] for start, stop in pairwise(ends)], ends[-1]
+
+
+if os.environ.get("ATOP_NATIVE") != "0":
+    with suppress(ImportError):
+        from atop.engine._native import encode_image

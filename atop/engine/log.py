@@ -14,14 +14,15 @@ from pathlib import Path
 _CHUNK = 1 << 20
 _TOGETHER = 0.001  # seconds
 _A_MOMENT = 0.0001
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 
 def _sync(descriptor: int) -> None:
     """Return when what was written is on the disk itself, not in a cache on the way to it."""
-    if hasattr(fcntl, "F_FULLFSYNC"):
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
+    if _FULL_SYNC is None:
         os.fdatasync(descriptor)
+    else:
+        fcntl.fcntl(descriptor, _FULL_SYNC)
 
 
 class LogSync:

@@ -36,7 +36,7 @@ class Overlay:
     @property
     def size(self) -> int:
         """About how many bytes the differences hold."""
-        return sum(table.size for table in self.tables.values())
+        return sum([table.size for table in self.tables.values()])
 
     def put(self, table: str, key: bytes, value: bytes, existed: bool) -> None:
         """Give `key` a value; `existed` tells whether this view has one already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -28,9 +29,11 @@ from atop.engine.history import (
     decode_since,
     decode_state,
     encode,
+    encode_image,
 )
 from atop.errors import DamagedStore, SnapshotTooOld
 from tests.engine.steps import ROOT
+from tests.nativeless import python_only
 
 MAX_SERIAL = 2**63 - 1
 KEYS = st.binary(max_size=20)
@@ -89,6 +92,32 @@ def test_what_goes_in_comes_out(
     delta = decode_delta(state.serial, row)
     assert delta.serial == state.serial
     assert delta.before == {name: images.get(name, []) for name in TABLES}
+
+
+@given(IMAGES)
+def test_an_image_is_the_same_in_c_and_in_python(images: list[BeforeImage]) -> None:
+    in_python = python_only(history).encode_image
+    changes, before = in_columns({ITEMS: images})[ITEMS]
+    assert encode_image(changes.keys, changes.pairs, before) == in_python(
+        changes.keys, changes.pairs, before
+    )
+
+
+@pytest.mark.skipif(
+    encode_image.__module__ == history.__name__, reason="the C module is not built"
+)
+@pytest.mark.parametrize("wrong", [
+    ([b"k"], [], {}),
+    ([b"k"], [(b"v", False)], None),
+    ((b"k",), ((b"v", False),), {}),
+    (["k"], [(b"v", False)], {}),
+    ([b"k"], [b"v"], {}),
+    ([b"k"], [(b"v",)], {}),
+    ([b"k"], [(b"v", True)], {b"k": "old"}),
+])
+def test_an_image_of_anything_else_is_refused_in_c(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"lists|bytes"):
+        encode_image(*wrong)
 
 
 def test_the_header_alone_is_enough_for_the_state() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import atop.engine.rows
+from tests.nativeless import python_only
 
 in_c = pytest.importorskip("atop.engine._native", reason="the C module is not built")
 
@@ -24,20 +24,8 @@ ID = 8
 MOST = 1 << 20
 
 
-def python_only() -> ModuleType:
-    """atop.engine.rows as it is with ATOP_NATIVE=0."""
-    spec = importlib.util.spec_from_file_location("python_only", atop.engine.rows.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ATOP_NATIVE", "0")
-        spec.loader.exec_module(module)
-    assert module.scan is not in_c.scan
-    return module
-
-
-in_python = python_only()
+in_python = python_only(atop.engine.rows)
+assert in_python.scan is not in_c.scan
 
 
 class Tables:
