@@ -2,9 +2,6 @@
 
 #include "_native.h"
 
-/* A record begins with the number and version of a class, and the length of entries, of which the
-   pickle stands behind. */
-enum { CLASS_BYTES = 6, HEADER_BYTES = 10 };
 
 /* The state in a record of a class that `classes` has, and that class, borrowed. NULL without an
    error for what has to be looked at more closely. */

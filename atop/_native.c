@@ -20,6 +20,9 @@ static PyMethodDef methods[] = {
     {"split_entries", (PyCFunction)(void (*)(void))native_split_entries, METH_FASTCALL,
      PyDoc_STR("split_entries(record, start, end)\n--\n\n"
                "The entries that stand there; None if they do not end where they should.")},
+    {"encode_plain", (PyCFunction)(void (*)(void))native_encode_plain, METH_FASTCALL,
+     PyDoc_STR("encode_plain(number, version, state, entries)\n--\n\n"
+               "The record of an item with plain values only; None for any other state.")},
     {"make_item", (PyCFunction)(void (*)(void))native_make_item, METH_FASTCALL,
      PyDoc_STR("make_item(key, record, maker)\n--\n\n"
                "The item that a plain record makes; None for any other record.")},

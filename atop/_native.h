@@ -15,7 +15,9 @@
 
 typedef unsigned char Byte;
 
-enum { ID_BYTES = 8, BOND_VALUES = 5 };
+/* A record begins with the number and version of a class, and the length of entries, of which the
+   pickle stands behind. */
+enum { ID_BYTES = 8, BOND_VALUES = 5, CLASS_BYTES = 6, HEADER_BYTES = 10 };
 
 /* What a module has. */
 typedef struct {
@@ -61,6 +63,7 @@ PyObject *native_simplicity(PyObject *module, PyObject *pickled);
 
 PyObject *native_join_entries(PyObject *module, PyObject *entries);
 PyObject *native_split_entries(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *native_encode_plain(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* _items.c */
 

@@ -11,6 +11,7 @@ from atop.engine.base import INDEX, ITEMS, Range
 from atop.errors import DamagedStore, NotStorable
 from atop.index import PoolPlan, check_unique, pool_keys
 from atop.item import Bond, Item, class_of, raw_dict, state_of
+from atop.native import encode_plain
 from atop.records import PLAIN, PROTOCOL, decode_entries, decode_header, encode_record
 from atop.session import Session
 from atop.values import IMMUTABLE
@@ -82,13 +83,13 @@ class Batch:
     def _prepare(self, key: bytes, item: Item, old: bytes | None) -> None:
         if not _bond(item).stored:
             entries = self._entries(key, item, ())
-            self._records[key] = encode_record(*self._pickled(item, None), entries), False
+            self._records[key] = self._record(item, None, entries), False
             self._insert(key, item, entries)
             return
         assert old is not None
         had = decode_entries(old)
         entries = self._entries(key, item, had)
-        record = encode_record(*self._pickled(item, old), entries)
+        record = self._record(item, old, entries)
         if record != old:
             self._records[key] = record, True
             self._removed += [entry + key for entry in had.difference(entries)]
@@ -101,33 +102,41 @@ class Batch:
         if self._unique:
             self._owners.update(dict.fromkeys([entry + key for entry in entries], item))
 
-    def _pickled(self, item: Item, old: bytes | None) -> tuple[int, int, bytes]:
+    def _record(self, item: Item, old: bytes | None, entries: Iterable[bytes]) -> bytes:
         simple = self._simple.get(type(item))
         if simple is not None and not _bond(item).hidden:
             state = raw_dict(item)
+            record = encode_plain(*simple, state, entries)
+            if record is not None:
+                return record
             if PLAIN.issuperset(map(type, state.values())):
-                return *simple, pickle.dumps(state, PROTOCOL)
-        return self._pickled_with_care(item, old)
+                return encode_record(*simple, pickle.dumps(state, PROTOCOL), entries)
+        return self._record_with_care(item, old, entries)
 
-    def _pickled_with_care(self, item: Item, old: bytes | None) -> tuple[int, int, bytes]:
+    def _record_with_care(
+        self, item: Item, old: bytes | None, entries: Iterable[bytes]
+    ) -> bytes:
         if isinstance(item, Broken):
             assert old is not None
             class_number, version, at = decode_header(old)
-            return class_number, version, old[at:]
+            return encode_record(class_number, version, old[at:], entries)
         cls = class_of(item)
         state = state_of(item)
+        pickled = None
         types = set(map(type, state.values()))
-        if PLAIN.issuperset(types):
-            pickled = pickle.dumps(state, PROTOCOL)
-        else:
+        if not PLAIN.issuperset(types):
             if not IMMUTABLE.issuperset(types):
                 self._unsettled.append(item)
             pickled = self._session.store.dump(item, state, self._transaction.refer)
             self._check(item, pickled)
-        class_number = self._transaction.class_number(cls)
+        of_class = self._transaction.class_number(cls), cls.classVersion
         if state is raw_dict(item):  # not what the class makes of it
-            self._simple[cls] = class_number, cls.classVersion
-        return class_number, cls.classVersion, pickled
+            self._simple[cls] = of_class
+        record = None
+        if pickled is None:
+            record = encode_plain(*of_class, state, entries)
+            pickled = pickle.dumps(state, PROTOCOL) if record is None else b""
+        return encode_record(*of_class, pickled, entries) if record is None else record
 
     def _check(self, item: Item, pickled: bytes) -> None:
         """Make sure that it could be loaded again."""

@@ -7,14 +7,17 @@ Without a compiled module, or with ``ATOP_NATIVE=0`` in the environment, there i
 from __future__ import annotations
 
 import os
+import pickle
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
-__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "join_entries",
-           "live_items", "make_item", "make_page", "simplicity", "split_entries"]
+__all__ = ["NATIVE", "decode_ids", "decode_keys", "encode_entries", "encode_key", "encode_plain",
+           "join_entries", "live_items", "make_item", "make_page", "simplicity", "split_entries"]
 
 _LENGTH, _LONG, _LONG_LENGTH = struct.Struct(">H"), 0xFFFF, struct.Struct(">I")
+_HEADER = struct.Struct(">IHI")
+_CONSTANTS: dict[object, bytes] = {None: b"N", True: b"\x88", False: b"\x89"}
 
 Encoders = dict[type, Callable[[Any], bytes]]
 Maker = tuple[dict[bytes, type[Any]], dict[bytes, Any], type[Any], Any, Any, Any, Any]
@@ -29,6 +32,7 @@ try:
         decode_keys,
         encode_entries,
         encode_key,
+        encode_plain,
         join_entries,
         live_items,
         make_item,
@@ -89,6 +93,54 @@ except ImportError:
             entries.append(record[start : start + length])
             start += length
         return entries if start == end <= len(record) else None
+
+    def encode_plain(
+        number: int, version: int, state: dict[str, Any], entries: Iterable[bytes], /
+    ) -> bytes | None:
+        """The record of an item, of the class of that number, that has plain values only.
+
+        None for any other state. The pickle is as any pickler writes it, but for the memo and the
+        frame, which only what is shared or long has use for.
+        """
+        parts = [_plain(value) for pair in state.items() for value in pair]
+        if None in parts or any(type(name) is not str for name in state):
+            return None
+        values = b"".join(parts)
+        if len(state) > 1:
+            values = b"(%bu" % values
+        elif state:
+            values += b"s"
+        listed = join_entries(entries)
+        return b"%b%b\x80\x05}%b." % (_HEADER.pack(number, version, len(listed)), listed, values)
+
+    def _plain(value: object) -> Any:
+        """A value as a pickle has it; None if it has to be pickled."""
+        kind = type(value)
+        if kind is int:
+            return _plain_integer(cast("int", value))
+        if kind is float:
+            return b"G" + struct.pack(">d", value)
+        if kind is str or kind is bytes:
+            try:
+                data = value if isinstance(value, bytes) else str(value).encode()
+            except UnicodeEncodeError:  # a lone surrogate
+                return None
+            return _sized(b"\x8cX" if kind is str else b"CB", data)
+        return _CONSTANTS.get(value) if kind is bool or value is None else None
+
+    def _sized(codes: bytes, data: bytes) -> bytes | None:
+        if len(data) > 0xFF:
+            short = len(data) <= 0xFFFFFFFF
+            return codes[1:] + len(data).to_bytes(4, "little") + data if short else None
+        return codes[:1] + bytes((len(data),)) + data
+
+    def _plain_integer(number: int) -> bytes | None:
+        if 0 <= number <= 0xFFFF:
+            return b"K%c" % number if number <= 0xFF else b"M" + number.to_bytes(2, "little")
+        if -1 << 31 <= number < 1 << 31:
+            return b"J" + number.to_bytes(4, "little", signed=True)
+        digits = pickle.encode_long(number)
+        return b"\x8a%c%b" % (len(digits), digits) if len(digits) <= 8 else None
 
     def live_items(bonds: list[Any], /) -> list[Any] | None:
         """The items of these bonds; None if one of them is gone."""

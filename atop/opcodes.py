@@ -34,6 +34,8 @@ def checker(find: Callable[[str, str], Any]) -> Callable[[bytes], bool]:
     """
 
     def check(pickled: bytes) -> bool:
+        if _bare().fullmatch(pickled):
+            return False
         size = len(pickled)
         in_one_frame = pickled[3:11] == (size - 11).to_bytes(8, "little", signed=True)
         short = in_one_frame and size < _SHORT and _plain().fullmatch(pickled)
@@ -150,6 +152,15 @@ def _plain() -> re.Pattern[bytes]:
     """As many opcodes as make plain values."""
     shared = b"(?:%s++(?:%s)?|%s){0,%d}+" % (_FREE, _SHARING, _SHARING, _MOST_SHARING)
     return re.compile(rb"(?:\x80[\4\5](?:\x95.{8})?)?" + shared + rb"(\.)?", re.DOTALL)
+
+
+@cache
+def _bare() -> re.Pattern[bytes]:
+    """A dict of attributes with short plain values, with neither frame nor memo: none is shared."""
+    text = _with_length(rb"\x8c")
+    value = _one_of(text, rb"[N\x88\x89]", _INT, rb"G.{8}", _LONG, _with_length(b"C"))
+    pairs = rb"(?:%b%bs|\((?:%b%b)++u)?" % (text, value, text, value)
+    return re.compile(rb"\x80\x05}" + pairs + rb"\.", re.DOTALL)
 
 
 @cache

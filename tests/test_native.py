@@ -26,12 +26,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import atop.native
-from atop import Item
+from atop import Item, opcodes
 from atop.errors import DamagedStore, IndexKeyError, NotLoadable
 from atop.item import BOND_SLOT, DICT_SLOT, Bond, raw_dict
 from atop.keys import ENCODERS, decode, encode
 from atop.opcodes import checker
-from atop.records import Allowed, class_head, dump_state, encode_record
+from atop.records import (
+    Allowed,
+    class_head,
+    decode_entries,
+    decode_header,
+    dump_state,
+    encode_record,
+)
 from atop.values import IMMUTABLE
 from atop.walk import walk
 from tests.nativeless import python_only
@@ -517,6 +524,9 @@ def test_no_call_leaves_memory_or_references_behind() -> None:
             for end in (len(joined), 3):
                 in_c.split_entries(joined, 0, end)
             outcome(in_c.join_entries, [row, 1])
+            for state in FLAT:
+                outcome(in_c.encode_plain, 1, 1, state, [row])
+            outcome(in_c.encode_plain, 1, 1, {"a": row}, [row, 1])
             in_c.live_items([bond, bond])
             in_c.live_items([bond, gone])
 
@@ -558,6 +568,74 @@ FLAT: list[dict[Any, Any]] = [
     {"a": 255, "b": 256, "c": 65_535, "d": 65_536, "e": -1, "f": 2**31, "g": -(2**63), "h": 2**900},
     {"a": -0.0, "b": inf, "c": 1e-310, "d": False}, {1: 1, None: 2, b"x": 3, 2.5: 4},
 ]  # fmt: skip
+
+
+WRITTEN_AS_THEY_ARE = st.one_of(
+    st.text(), st.text(st.characters(codec="utf-8"), min_size=250, max_size=260),
+    st.binary(), st.binary(min_size=250, max_size=260), st.booleans(), st.none(), st.floats(),
+    st.integers(-(2**63), 2**63 - 1), st.sampled_from([1 << bits for bits in range(63)]),
+    st.sampled_from([-1 << bits for bits in range(64)]),
+)
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1),
+    st.dictionaries(st.text(st.characters(codec="utf-8")), WRITTEN_AS_THEY_ARE, max_size=5),
+    st.lists(st.binary(max_size=20), max_size=3),
+)
+@example(1, 1, {"": "x" * 70_000, "bytes": b"x" * 70_000, "-0": -0.0}, [b"x" * 70_000])
+def test_a_record_of_plain_values_is_written_as_it_is(
+    number: int, version: int, state: dict[str, Any], entries: list[bytes]
+) -> None:
+    record = in_c.encode_plain(number, version, state, entries)
+    assert record == in_python.encode_plain(number, version, state, entries)
+    if record is None:
+        assert "\\ud" in ascii(state), "only lone surrogates need a pickler"
+        return
+    assert decode_header(record)[:2] == (number, version)
+    assert decode_entries(record) == set(entries)
+    pickled = record[decode_header(record)[2] :]
+    assert repr(pickle.loads(pickled)) == repr(state)
+    assert len(pickled) <= len(pickle.dumps(state, 5))
+    assert in_c.simplicity(pickled) == 3
+    assert not checker_in_python()(pickled)
+    loaded = load_plain(record, {class_head(number, version): Item})
+    assert loaded is not None
+    assert repr(loaded[1]) == repr(state)
+
+
+@pytest.mark.parametrize("state", [
+    {"a": 2**63}, {"a": -(2**63) - 1}, {"a": "\ud800"}, {"\ud800": 1}, {"a": 1, "b": []},
+    {"a": date(2020, 1, 2)}, {"a": Name("x")}, {Name("x"): 1}, {1: 1}, {"a": Colour.RED},
+    {"a": bytearray(b"x")}, {"a": 1j}, {"a": Item()},
+])  # fmt: skip
+def test_other_values_are_left_to_the_pickler(state: dict[Any, Any]) -> None:
+    assert in_c.encode_plain(1, 1, state, []) is None
+    assert in_python.encode_plain(1, 1, state, []) is None
+
+
+def test_short_plain_records_are_recognised_without_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opcodes, "walk", None)
+    for state in ({}, {"name": "Bob"}, {"a": 1, "b": -1, "c": 2**40, "d": 1.5, "e": b"x" * 255}):
+        record = in_python.encode_plain(1, 1, state, [])
+        assert not checker_in_python()(record[decode_header(record)[2] :])
+
+
+def checker_in_python() -> Callable[[bytes], bool]:
+    """What looks at pickles where there is no C."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opcodes, "NATIVE", False)
+        return checker(find)
+
+
+@pytest.mark.parametrize("wrong", [
+    (1, 1, {}), ("1", 1, {}, []), (1, "1", {}, []), (1, 1, [], []), (1, 1, {}, 1),
+    (1, 1, {}, ["x"]), (-1, 1, {}, []), (1 << 32, 1, {}, []), (1, 1 << 16, {}, []),
+    (1 << 80, 1, {}, []),
+])  # fmt: skip
+def test_a_record_of_anything_else_is_refused_in_c(wrong: Any) -> None:
+    with pytest.raises((TypeError, OverflowError)):
+        in_c.encode_plain(*wrong)
 
 
 @pytest.mark.parametrize("state", FLAT, ids=range(len(FLAT)))
