@@ -54,7 +54,12 @@ class Batch:
         records = self._transaction.overlay.getmany(ITEMS, stored) if stored else []
         old = dict(zip(stored, records, strict=True))
         for key, item in waiting.items():
-            self._prepare(key, item, old.get(key))
+            if key in old:
+                self._prepare(key, item, old[key])
+            else:
+                entries = self._entries(key, item, ())
+                self._records[key] = self._record(item, None, entries), False
+                self._insert(key, item, entries)
 
     def check_unique(self) -> None:
         """Raise :class:`DuplicateKey` if a unique index would have a key twice."""
@@ -81,11 +86,6 @@ class Batch:
             self._session.watch.written(item, _bond(item))
 
     def _prepare(self, key: bytes, item: Item, old: bytes | None) -> None:
-        if not _bond(item).stored:
-            entries = self._entries(key, item, ())
-            self._records[key] = self._record(item, None, entries), False
-            self._insert(key, item, entries)
-            return
         assert old is not None
         had = decode_entries(old)
         entries = self._entries(key, item, had)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from atop.pool import Pool
 
 SPILL_BYTES = 128 << 20
-FLUSH_ITEMS = 1000
+FLUSH_ITEMS = 100  # so few that the garbage collector seldom gets to see what is done with them
 
 _numbers = itertools.count(1)
 

@@ -71,9 +71,15 @@ class Given:
     """
 
     def __init__(self, more: Callable[[], tuple[int, int]], block: tuple[int, int]) -> None:
-        self.runs: list[tuple[int, int]] = []
         self._more = more
-        self._next, self._end = block
+        self._ended: list[tuple[int, int]] = []
+        self._first = self._next = block[0]
+        self._end = block[1]
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        last = [(self._first, self._next)] if self._first < self._next else []
+        return self._ended + last
 
     @property
     def end(self) -> int:
@@ -83,8 +89,7 @@ class Given:
     def next(self) -> int:
         """A new id."""
         if self._next == self._end:
-            self._next, self._end = self._more()
-        self._note(self._next, self._next + 1)
+            self._go_on(self.runs, *self._more())
         self._next += 1
         return self._next - 1
 
@@ -94,12 +99,14 @@ class Given:
 
     def take(self, inner: Given) -> None:
         """A nested transaction has ended well."""
-        self._next, self._end = inner._next, inner._end
+        runs = self.runs
         for first, end in inner.runs:
-            self._note(first, end)
+            if runs and runs[-1][1] == first:
+                first, _ = runs.pop()
+            runs.append((first, end))
+        self._go_on(runs, inner._next, inner._end)
 
-    def _note(self, first: int, end: int) -> None:
-        if self.runs and self.runs[-1][1] == first:
-            self.runs[-1] = self.runs[-1][0], end
-        else:
-            self.runs.append((first, end))
+    def _go_on(self, runs: list[tuple[int, int]], first: int, end: int) -> None:
+        """These are given, and the next ones are from `first` up to, not with, `end`."""
+        begin = runs.pop()[0] if runs and runs[-1][1] == first else first
+        self._ended, self._first, self._next, self._end = runs, begin, first, end  # Ctrl-C may come
