@@ -79,10 +79,10 @@ Where it is slower, and why
 
 - *Inserts*: two fifths of the time are Berkeley DB's four sorted puts of an item, made in C; the
   numbers of rows, for which any page, count and position costs the same, are about 3 µs of it, and
-  its log has 1.6 kB for an item. What does not fit into 64 MB is written in parts, each of which
+  its log has 1.5 kB for an item. What does not fit into 128 MB is written in parts, each of which
   splits pages of those before. Sorting and the row of what the commit has changed, from which
-  snapshots are read, are an eighth. The rest makes objects, pickles and keys, and collects garbage.
-- *Durable transactions of one*: half is the sync of 3 to 6 kB of log: pages that were filled in
+  snapshots are read, are a sixth. The rest makes objects, pickles and keys.
+- *Durable transactions of one*: half is the sync of 2 to 6 kB of log: pages that were filled in
   order are full, and are split by what comes between, which Berkeley DB logs whole. The rest is
   what stands around the puts: the turn, the overlay, the row of what has changed, and a look
   whether the folder is still there and may be written, since Berkeley DB gives up over that. By
@@ -95,8 +95,8 @@ Where it is slower, and why
 - *50 of an index, warm*: the leaves of ZODB's trees hold the objects themselves, in C. Atop asks
   whether anything was committed, and then remembers the page.
 - *Keys only*: SQLite reads all rows in one query; Atop reads pages of 1,000, each of one moment.
-- *Size*: records have their index entries with them, so that these can be rebuilt and compared.
-  A third of the index is room in its pages, which were split as said above.
+- *Size*: records have their index entries with them, so that these can be rebuilt and compared;
+  and what the last commits have changed is kept for snapshots, of 100,000 inserts 3.4 MB.
 
 """
 
