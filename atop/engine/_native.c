@@ -801,8 +801,9 @@ size_of_image(PyObject *keys, PyObject *pairs, PyObject *before)
     for (Py_ssize_t at = 0; at < count; at++) {
         PyObject *key = PyList_GET_ITEM(keys, at), *pair = PyList_GET_ITEM(pairs, at), *value;
 
-        if (!PyBytes_CheckExact(key) || !PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
-            PyErr_SetString(PyExc_TypeError, "an image has bytes with pairs");
+        if (!PyBytes_CheckExact(key) || !PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2 ||
+            !PyBool_Check(PyTuple_GET_ITEM(pair, 1))) {
+            PyErr_SetString(PyExc_TypeError, "an image has bytes with pairs of a value and a bool");
             return -1;
         }
         value = value_before(before, key);

@@ -113,6 +113,7 @@ def test_an_image_is_the_same_in_c_and_in_python(images: list[BeforeImage]) -> N
     (["k"], [(b"v", False)], {}),
     ([b"k"], [b"v"], {}),
     ([b"k"], [(b"v",)], {}),
+    ([b"k"], [(b"v", 1)], {}),
     ([b"k"], [(b"v", True)], {b"k": "old"}),
 ])
 def test_an_image_of_anything_else_is_refused_in_c(wrong: Any) -> None:
