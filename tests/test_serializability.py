@@ -107,9 +107,11 @@ class Program:
         self.pool = self.store.pool("entries", "key", Index("name", unique=True))
         self.known: dict[int, Any] = {}
         self.lists: dict[int, Any] = {}
+        self.deleted: tuple[Any, ...] = ()
 
     def refresh(self) -> None:
         """Between transactions: forget what is gone."""
+        self.deleted = ()
         self.known = {
             name: item for name, item in self.known.items()
             if item is not None and self.store.getItemByID(item.id, None) is item
@@ -142,8 +144,10 @@ class Program:
     def follow(self, name: int) -> Any:
         item = self.find(name)
         other = None if item is None else item.other
+        if other is None or other.id is None or any(other is each for each in self.deleted):
+            return None  # what it has deleted itself is an object as before, until it commits
         try:
-            return None if other is None or other.id is None else other.key
+            return other.key
         except NoSuchItem:
             return None
 
@@ -190,6 +194,7 @@ class Program:
         if item is None:
             return False
         self.store.delete(item)
+        self.deleted += (item,)
         self.known.pop(name)
         self.lists.pop(name, None)
         return True
@@ -271,12 +276,12 @@ class Machine(RuleBasedStateMachine):
         if run is None:
             return
         inner = program.store.begin()
-        known, lists = dict(program.known), dict(program.lists)
+        known, lists, deleted = dict(program.known), dict(program.lists), program.deleted
         notes = [("size", (), program.size()), ("tags", (1,), program.tags(1))]
         if program.tag(1, 1):
             program.delete(1)
         inner.abort()
-        program.known, program.lists = known, lists
+        program.known, program.lists, program.deleted = known, lists, deleted
         run.notes += notes
 
     # How transactions end
@@ -329,3 +334,12 @@ TestSerializability.settings = settings(
     max_examples=40, stateful_step_count=30, deadline=None, database=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_a_reference_to_what_the_same_transaction_has_deleted() -> None:
+    machine = Machine()
+    machine.open()
+    machine.go_on(0, [("refer", 2, 0)])
+    machine.go_on_and_commit(0, [("delete", 0), ("follow", 2)])
+    machine.go_on_and_commit(1, [("follow", 2)])
+    machine.teardown()
