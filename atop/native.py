@@ -7,7 +7,6 @@ Without a compiled module, or with ``ATOP_NATIVE=0`` in the environment, there i
 from __future__ import annotations
 
 import os
-import pickle
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -139,8 +138,10 @@ except ImportError:
             return b"K%c" % number if number <= 0xFF else b"M" + number.to_bytes(2, "little")
         if -1 << 31 <= number < 1 << 31:
             return b"J" + number.to_bytes(4, "little", signed=True)
-        digits = pickle.encode_long(number)
-        return b"\x8a%c%b" % (len(digits), digits) if len(digits) <= 8 else None
+        size = (~number if number < 0 else number).bit_length() // 8 + 1
+        if size > 8:
+            return None
+        return b"\x8a%c%b" % (size, number.to_bytes(size, "little", signed=True))
 
     def live_items(bonds: list[Any], /) -> list[Any] | None:
         """The items of these bonds; None if one of them is gone."""
