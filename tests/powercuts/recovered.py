@@ -95,12 +95,13 @@ def check(path: Path, promise: Promise, chance: Random) -> str:
     :raises Wrong: when it is another state than one that was promised.
     :raises AtopError: when it does not open.
     """
+    known = len(SetAside(path).notes(losses=True))  # of the life that this one has gone on with
     folder = open_folder(path, read_only=False, cache_bytes=CACHE)
     try:
         _compare(folder, promise)
         serial = folder.engine.serial
         reported = "quietly" if folder.dropped else ""
-        if SetAside(path).notes(losses=True):
+        if len(SetAside(path).notes(losses=True)) > known:
             reported = "as a loss"
         token = folder.engine.last.token.hex()
         again = chance.random() < 0.1
