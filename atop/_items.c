@@ -2,7 +2,6 @@
 
 #include "_native.h"
 
-
 /* The state in a record of a class that `classes` has, and that class, borrowed. NULL without an
    error for what has to be looked at more closely. */
 static PyObject *
