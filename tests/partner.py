@@ -100,7 +100,10 @@ class Served:
 
 
 class Meddler:
-    """Commits to a store what nobody sees: nothing at all, or a record that stays as it is."""
+    """Commits to a store what nobody sees: nothing at all, or a record that stays as it is.
+
+    Its first commit is made when it is.
+    """
 
     def __init__(self, path: str) -> None:
         self._store = Store(path, timeout=30, durable=False)
@@ -108,6 +111,7 @@ class Meddler:
         self._stopping = threading.Event()
         self._error = ""
         self.commits = 0
+        self._commit()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

@@ -129,6 +129,7 @@ def test_a_store_in_memory_needs_no_care() -> None:
 
 
 def test_the_figures_are_those_of_the_store(store: Store) -> None:
+    before = store.stats().serial
     with store.transaction():
         pool = store.pool("all", "name", "born")
         for number in range(10):
@@ -137,7 +138,8 @@ def test_the_figures_are_those_of_the_store(store: Store) -> None:
             file.write(b"12345")
     stats = store.stats()
     assert (stats.items, stats.entries, stats.pools) == (12, 20, 1)
-    assert (stats.files, stats.file_bytes, stats.serial) == (1, 5, 1)
+    assert (stats.files, stats.file_bytes) == (1, 5)
+    assert before < stats.serial <= store.engine.state.serial
     assert stats.time is not None
     assert abs(datetime.now(UTC) - stats.time) < timedelta(minutes=5)
     if store.path is not None:
