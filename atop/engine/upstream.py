@@ -20,7 +20,13 @@ from atop.engine.base import CATALOG, Engine, Range, Row, State
 from atop.engine.keeping import Blemish, Figures, Keeper
 from atop.engine.progress import Progress
 from atop.engine.remotelink import Access, Called, RemoteLink
-from atop.errors import ReadOnlyStore, StoreError, StoreFailed, StoreUnreachable
+from atop.errors import (
+    ReadOnlyStore,
+    SnapshotTooOld,
+    StoreError,
+    StoreFailed,
+    StoreUnreachable,
+)
 
 T = TypeVar("T")
 log = logging.getLogger("atop.server")
@@ -86,11 +92,18 @@ class Upstream(RemoteLink):
         """All rows of the table that every client reads first; kept while nobody changes it."""
         kept, rows = self._catalog
         serial = self.serial
-        if kept and (kept == serial or CATALOG not in self.changed(kept)):
+        if kept and (kept == serial or not self._is_changed(CATALOG, kept)):
             self._catalog = max(kept, serial), rows
             return self._catalog
         self._catalog = super().scan(CATALOG, Range())
         return self._catalog
+
+    def _is_changed(self, table: str, since: int) -> bool:
+        """Whether the table was changed after the commit `since`, or may have been."""
+        try:
+            return table in self.changed(since)
+        except SnapshotTooOld:
+            return True
 
     def _find(self) -> Called:
         called = self._call(self.patience)

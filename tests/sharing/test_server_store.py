@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 from atop import Item, Store
+from atop.engine import history
+from atop.engine.address import TcpAddress, parse
+from atop.engine.base import CATALOG, Range
 from atop.engine.doors import Doors
+from atop.engine.remotelink import Access
+from atop.engine.upstream import Upstream
 from atop.errors import (
     ReadOnlyStore,
     StoreBusy,
@@ -26,6 +31,10 @@ from atop.errors import (
 from tests.checking import check_store
 from tests.conftest import elsewhere
 from tests.sharing.serving import Command, Here, free_port, until
+
+
+class Unheard(Item):
+    """A class of which the store has no item yet."""
 
 
 @pytest.fixture
@@ -352,3 +361,23 @@ def test_a_folder_that_is_open_elsewhere_is_not_served(tmp_path: Path) -> None:
         with pytest.raises(StoreBusy, match="process"):
             Here(tmp_path / "s.atop", timeout=0.2)
 
+
+
+def test_classes_are_read_anew_after_a_commit_too_large_to_keep(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = parse(here.url)
+    assert isinstance(place, TcpAddress)
+    between = Upstream(place, Access(insecure=True), cache_bytes=1 << 20, timeout=5)
+    try:
+        with here.open() as store:
+            with store.transaction():
+                store.pool("people", "name")
+            known = until(lambda: between.scan(CATALOG, Range())[1])
+            monkeypatch.setattr(history, "KEPT_BYTES", 100)
+            with store.transaction():
+                store.pool("people").addItem(Unheard(name="A" * 200))
+            until(lambda: between.serial == store.engine.serial)
+            assert len(between.scan(CATALOG, Range())[1]) > len(known)
+    finally:
+        between.close()
