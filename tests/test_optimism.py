@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from atop import Item, Store
-from atop.engine import history
+from atop.engine import bdb, history
 from atop.errors import ReadConflict, StoreBusy, WriteConflict
-from tests.accounts import Account, Pair, account, numbers
+from tests.accounts import Account, Pair, account, fill, numbers
 from tests.checking import check_store
 from tests.conftest import elsewhere, start_child, stored
+from tests.sharing.serving import until
 
 # Nobody waits
 
@@ -147,6 +149,34 @@ def test_a_transaction_that_has_fallen_behind_is_told(
 
 
 # Doing it again
+
+
+def test_a_commit_lands_on_the_large_one_that_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bdb, "_MANY_ROWS", 10)
+    path = tmp_path / "s.atop"
+    with Store(path, optimistic=True, timeout=30) as waiting, Store(path) as other:
+        fill(other)
+        held = threading.Event()
+
+        def add_many() -> None:
+            with other.transaction():
+                held.set()
+                for n in range(100, 150):
+                    other.pool("accounts").addItem(Account(n=n, email=str(n)))
+                assert other.folder is not None
+                turn = other.folder.engine.turn
+                until(lambda: turn.wanted)
+
+        with ThreadPoolExecutor(1) as pool:
+            with waiting.transaction():
+                account(waiting, 0).n = 10
+                done = pool.submit(add_many)
+                held.wait()
+            done.result()
+        assert numbers(other) == [1, 2, 3, 10, *range(100, 150)]
+        check_store(other)
 
 
 def test_transact_does_it_again(pair: Pair) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from atop import Item, Store
-from atop.engine import history
+from atop.engine import bdb, history
+from atop.engine.base import INDEX
 from atop.errors import NoTransaction, SnapshotTooOld, TransactionError
+from tests.checking import check_store
 from tests.conftest import elsewhere
 from tests.sharing.serving import until
 
@@ -135,6 +137,37 @@ def test_a_snapshot_that_fell_behind_is_told(
     with pytest.raises(SnapshotTooOld, match=r"no longer kept.*begin"):
         elsewhere(look)
     assert store.getItemByID(number).n == 10
+
+
+def test_what_a_large_commit_changed_is_kept_for_who_may_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bdb, "_MANY_ROWS", 20)
+    with Store(tmp_path / "s.atop", durable=False) as store:
+        with store.transaction():
+            pool = store.pool("notes", "n")
+            pool.addItem(Note(n=0))
+
+        def add(count: int) -> None:
+            mine = store.pool("notes")
+            for n in range(count):
+                mine.addItem(Note(n=n))
+            mine.getIndexItem("n", 0).tags = [count]
+
+        before = store.engine.serial
+        in_transaction(store, partial(add, 5))
+        assert len(store.engine.changed(before)[INDEX]) == 5, "few are kept for anybody"
+        in_transaction(store, partial(add, 50))
+        assert next(iter(pool)).tags == [50], "what was cached is not used"
+        with pytest.raises(SnapshotTooOld, match="too large"):
+            store.engine.changed(before)
+        with store.snapshot():
+            begun = store.engine.serial
+            in_transaction(store, partial(add, 500))
+            assert (len(pool), next(iter(pool)).tags) == (56, [50])
+            assert len(store.engine.changed(begun)[INDEX]) == 500
+        assert (len(pool), next(iter(pool)).tags) == (556, [500])
+        check_store(store)
 
 
 def test_a_deleted_file_can_be_read_in_a_snapshot(store: Store) -> None:

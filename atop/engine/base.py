@@ -284,7 +284,8 @@ class Engine(ABC):
         """The serial now, or `serial`, if that is older.
 
         Until :meth:`end_snapshot` of what this answers, no file is removed that a later commit has
-        deleted. If `serial` was in no snapshot, files may have been removed that were there then.
+        deleted, and what a later commit has changed is kept, within bounds. If `serial` was in no
+        snapshot, both may have gone before.
         """
 
     @abstractmethod
@@ -327,12 +328,16 @@ class Engine(ABC):
         :raises WriteConflict: when others have changed what was read; nothing is kept.
         :raises StoreBusy: when the turn has not come after `timeout` seconds.
         """
-        turn = self.writer(timeout)
+        since = self.begin_snapshot(commit.state.serial - 1)
         try:
-            landing, changed = reads.landing(self, commit)
-            turn.apply(landing, durable)
+            turn = self.writer(timeout)
+            try:
+                landing, changed = reads.landing(self, commit)
+                turn.apply(landing, durable)
+            finally:
+                turn.release()
         finally:
-            turn.release()
+            self.end_snapshot(since)
         return Landed(landing.state, changed)
 
     @abstractmethod

@@ -36,6 +36,7 @@ from atop.engine.base import (
 from atop.engine.environment import Environment
 from atop.engine.failures import TROUBLE, explain, find_cause, has_ended, is_unsynced, translated
 from atop.engine.filefolder import FileFolder
+from atop.engine.history import Images
 from atop.engine.ids import Ids, Reserved
 from atop.engine.log import LogSync
 from atop.engine.tables import Tables
@@ -56,6 +57,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Changes = Mapping[str, Sequence[Difference]]
 
+_MANY_ROWS = 10_000
+
 
 class BerkeleyEngine(Engine):
     """The tables of one environment."""
@@ -72,6 +75,7 @@ class BerkeleyEngine(Engine):
         self.on_disk: Callable[[int], object] = lambda serial: None
         self.on_failure: Callable[[], object] = lambda: None
         self.on_doubt: Callable[[], object] = lambda: None
+        self.clients: Callable[[], int] = lambda: 0
         self.adopting: set[object] = set()
         self._txn: Any = None
         self._failure: StoreError | TransactionLost | None = None
@@ -245,13 +249,24 @@ class BerkeleyEngine(Engine):
             self._clear(commit.changes)
             txn = self._transaction()
             images = self.tables.write(txn, commit.changes)
-            known = None if self.spilled else images
+            known = images if self._are_needed(images, commit.state.serial) else None
             total = self.tables.write_commit(txn, commit, known, self._history_bytes)
             self._vouch()
             txn.commit(db.DB_TXN_WRITE_NOSYNC)
             self._settle(commit.state, total)
         except TROUBLE as error:
             raise self.fail(error) from error
+
+    def _are_needed(self, images: Images, serial: int) -> bool:
+        """Whether to keep the before-images of the commit `serial`, if they are known.
+
+        So many that they cost something are kept if anybody may ask for them: whoever has an older
+        snapshot, and clients, who have cached what they have read.
+        """
+        if self.spilled:
+            return False
+        few = sum([len(image.changes) for image in images.values()]) <= _MANY_ROWS
+        return few or self.clients() > 0 or self.files.is_held_before(serial)
 
     def _vouch(self) -> None:
         """Say in the log how much of it is on disk: after a power cut that tells what is lost."""

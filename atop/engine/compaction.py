@@ -25,12 +25,13 @@ _STEP = 2000
 def compact(engine: BerkeleyEngine, progress: Progress) -> list[str]:
     """Compact an engine's tables; answers the names of those left out because of large keys."""
     left_out = []
-    for name in (INDEX, ITEMS, COMMITS):
-        try:
-            if not _Compaction(engine, name, progress).run():
-                left_out.append(name)
-        except TROUBLE as error:
-            raise engine.fail(error, reading=True) from error
+    with engine.files.held():  # so that what is committed meanwhile is kept to be looked at
+        for name in (INDEX, ITEMS, COMMITS):
+            try:
+                if not _Compaction(engine, name, progress).run():
+                    left_out.append(name)
+            except TROUBLE as error:
+                raise engine.fail(error, reading=True) from error
     engine.checkpoint()
     return left_out
 

@@ -230,6 +230,11 @@ class FileFolder:
         """Whether there are files yet to be removed."""
         return bool(self._doomed)
 
+    def is_held_before(self, serial: int) -> bool:
+        """Whether anybody, here or elsewhere, has a snapshot older than the commit `serial`."""
+        with self._lock:
+            return self._is_held_before(serial)
+
     @property
     def held_serials(self) -> list[int]:
         """What is held now, as often as it is."""
@@ -292,16 +297,20 @@ class FileFolder:
 
     def _remove_doomed(self) -> None:
         """Remove what was deleted before the oldest snapshot; the rest waits, in its order."""
-        oldest, free = min(self._held, default=None), -1
+        free = -1
         while self._doomed:
             ident, serial = next(iter(self._doomed.items()))
             if serial != free:
-                if (oldest is not None and oldest < serial) or self.held_elsewhere(serial):
+                if self._is_held_before(serial):
                     return
                 free = serial
             with suppress(FileNotFoundError):
                 self.path(ident).unlink()
             del self._doomed[ident]
+
+    def _is_held_before(self, serial: int) -> bool:
+        oldest = min(self._held, default=None)
+        return (oldest is not None and oldest < serial) or self.held_elsewhere(serial)
 
 
 _begun: set[str] = set()

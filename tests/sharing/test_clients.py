@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from atop import Store
+from atop.engine.base import INDEX
 from atop.errors import NoTransaction, ReadOnlyStore, SnapshotTooOld
 from tests.sharing.processes import Failed, Other, Thing
 from tests.sharing.serving import until
@@ -98,6 +99,21 @@ def test_a_snapshot_of_a_client_sees_its_moment(store: Store, owner: Other) -> N
         assert [thing.tags for thing in things] == [[n] for n in range(10)]
     assert len(things) == 15
     assert things.getIndexItem("n", 0).tags == []
+
+
+def test_what_a_large_commit_of_the_owner_changed_is_kept_for_clients(
+    store: Store, owner: Other
+) -> None:
+    owner.do("from atop.engine import bdb; bdb._MANY_ROWS = 10")
+    things, before = store.pool("things"), store.engine.serial
+    assert len(list(things)) == 10
+    owner.do(
+        "with store.transaction():\n    for n in range(50): things.addItem(Thing(n=100 + n))"
+    )
+    assert len(store.engine.changed(before)[INDEX]) == 50, "what is cached can be moved on"
+    with store.snapshot():
+        owner.do("with store.transaction():\n    for thing in things: thing.n += 1")
+        assert [thing.n for thing in things] == [*range(10), *range(100, 150)]
 
 
 def test_a_snapshot_of_a_client_that_fell_behind_is_told(store: Store, owner: Other) -> None:
