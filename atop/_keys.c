@@ -369,23 +369,23 @@ decode_in_python(PyObject *row, PyObject *offset, PyObject *decode)
     return key;
 }
 
+static bool
+is_row(PyObject *row)
+{
+    if (!PyBytes_Check(row))
+        PyErr_Format(PyExc_TypeError, "a row of the index is bytes, not %R", Py_TYPE(row));
+    return PyBytes_Check(row);
+}
+
 static PyObject *
 decode_row(PyObject *row, Py_ssize_t at, PyObject *offset, PyObject *decode)
 {
     PyObject *key = NULL;
-    if (PyBytes_Check(row) && at < PyBytes_GET_SIZE(row))
+    if (!is_row(row))
+        return NULL;
+    if (at < PyBytes_GET_SIZE(row))
         key = decode_here((Byte *)PyBytes_AS_STRING(row) + at, PyBytes_GET_SIZE(row) - at);
     return key != NULL || PyErr_Occurred() ? key : decode_in_python(row, offset, decode);
-}
-
-/* What is in a row is its key and its value; a borrowed reference, or NULL. */
-static PyObject *
-first_of(PyObject *row)
-{
-    if (PyTuple_Check(row) && PyTuple_GET_SIZE(row) > 0)
-        return PyTuple_GET_ITEM(row, 0);
-    PyErr_Format(PyExc_TypeError, "a row is a tuple, not %R", Py_TYPE(row));
-    return NULL;
 }
 
 PyObject *
@@ -396,16 +396,14 @@ native_decode_ids(PyObject *Py_UNUSED(module), PyObject *given)
         return NULL;
     PyObject *ids = PyList_New(PyTuple_GET_SIZE(rows));
     for (Py_ssize_t i = 0; ids != NULL && i < PyTuple_GET_SIZE(rows); i++) {
-        PyObject *key = first_of(PyTuple_GET_ITEM(rows, i)), *ident = NULL;
-        if (key != NULL && PyBytes_Check(key)) {
-            Py_ssize_t size = PyBytes_GET_SIZE(key), length = Py_MIN(size, ID_BYTES);
+        PyObject *row = PyTuple_GET_ITEM(rows, i), *ident = NULL;
+        if (is_row(row)) {
+            Py_ssize_t size = PyBytes_GET_SIZE(row), length = Py_MIN(size, ID_BYTES);
             unsigned long long number = 0;
             for (Py_ssize_t at = size - length; at < size; at++)
-                number = number << 8 | (Byte)PyBytes_AS_STRING(key)[at];
+                number = number << 8 | (Byte)PyBytes_AS_STRING(row)[at];
             ident = PyLong_FromUnsignedLongLong(number);
         }
-        else if (key != NULL)
-            PyErr_Format(PyExc_TypeError, "a key is bytes, not %R", Py_TYPE(key));
         if (ident == NULL)
             Py_CLEAR(ids);
         else
@@ -433,8 +431,7 @@ native_decode_keys(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_
         return NULL;
     PyObject *keys = PyList_New(PyTuple_GET_SIZE(rows));
     for (Py_ssize_t i = 0; keys != NULL && i < PyTuple_GET_SIZE(rows); i++) {
-        PyObject *row = first_of(PyTuple_GET_ITEM(rows, i));
-        PyObject *key = row == NULL ? NULL : decode_row(row, at, args[1], args[2]);
+        PyObject *key = decode_row(PyTuple_GET_ITEM(rows, i), at, args[1], args[2]);
         if (key == NULL)
             Py_CLEAR(keys);
         else

@@ -10,9 +10,9 @@ def encode_entries(
     encoders: dict[type, Callable[[Any], bytes]],
     /,
 ) -> list[bytes]: ...
-def decode_ids(rows: Iterable[tuple[bytes, Any]], /) -> list[int]: ...
+def decode_ids(rows: Iterable[bytes], /) -> list[int]: ...
 def decode_keys(
-    rows: Iterable[tuple[bytes, Any]],
+    rows: Iterable[bytes],
     offset: int,
     decode: Callable[[bytes, int], tuple[Any, int]],
     /,

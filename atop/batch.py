@@ -67,7 +67,7 @@ class Batch:
 
         def rows_with(entry: bytes) -> list[bytes]:
             within = Range(entry, entry + b"\xff" * 9, limit=3)
-            return [row for row, _ in overlay.scan(INDEX, within)]
+            return overlay.keys(within)
 
         plans = [plan for pool in self._plans.values() if pool.unique for plan in pool.plans]
         check_unique(plans, self._owners, frozenset(self._removed), rows_with)

@@ -141,7 +141,7 @@ def key_of(entry: bytes, prefix: bytes) -> Key:
     return decode(entry, len(prefix))[0]
 
 
-def keys_of(rows: Iterable[tuple[bytes, Any]], prefix: bytes) -> list[Key]:
+def keys_of(rows: Iterable[bytes], prefix: bytes) -> list[Key]:
     """The keys in rows of the table that all begin with `prefix`."""
     return decode_keys(rows, len(prefix), decode)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atop.engine.base import INDEX, ITEMS, Range
+from atop.engine.base import ITEMS, Range
 from atop.engine.progress import Progress
 from atop.errors import DamagedStore
 from atop.index import Index
@@ -43,7 +43,7 @@ class IndexCheck:
         rows = 0
         previous = b""
         rest = Range(limit=_PAGE)
-        while page := [row for row, _ in self._view.scan(INDEX, rest)]:
+        while page := self._view.keys(rest):
             self._check_order(previous, page)
             if self._prefixes:
                 self._check_unique(previous, page)
@@ -78,7 +78,7 @@ class IndexCheck:
 
     def _find_extra(self) -> None:
         rest = Range(limit=_PAGE)
-        while page := [row for row, _ in self._view.scan(INDEX, rest)]:
+        while page := self._view.keys(rest):
             records = self._view.getmany(ITEMS, [row[-8:] for row in page])
             for row, record in zip(page, records, strict=True):
                 if not _belongs(row, record):

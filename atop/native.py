@@ -58,18 +58,18 @@ except ImportError:
             for prefix, value in zip(prefixes, values, strict=True)
         ]
 
-    def decode_ids(rows: Iterable[tuple[bytes, Any]], /) -> list[int]:
-        """The ids that the keys of rows end in."""
-        return [int.from_bytes(key[-8:], "big") for key, *_ in rows]
+    def decode_ids(rows: Iterable[bytes], /) -> list[int]:
+        """The ids that rows of the index end in."""
+        return [int.from_bytes(row[-8:], "big") for row in rows]
 
     def decode_keys(
-        rows: Iterable[tuple[bytes, Any]],
+        rows: Iterable[bytes],
         offset: int,
         decode: Callable[[bytes, int], tuple[Any, int]],
         /,
     ) -> list[Any]:
-        """The key of an index that begins at `offset` of each row's key."""
-        return [decode(key, offset)[0] for key, *_ in rows]
+        """The keys that begin at `offset` of rows of the index."""
+        return [decode(row, offset)[0] for row in rows]
 
     def join_entries(entries: Iterable[bytes], /) -> bytes:
         """The index entries of a record, each with its length before it."""

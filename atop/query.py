@@ -6,7 +6,8 @@ makes no difference to what it costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, overload
 
 from atop.engine.base import Range
@@ -142,9 +143,9 @@ class Query(Sequence[Any]):
         seen = self._seen()
         if left <= FIRST_PAGE and seen is None:
             return iter(self._rows(self._range(self._start, left))[1])
-        return self._walk(left, seen)
+        return chain.from_iterable(self._pages(left, seen))
 
-    def _walk(self, left: int, seen: set[bytes] | None) -> Iterator[Any]:
+    def _pages(self, left: int, seen: set[bytes] | None) -> Iterator[Iterable[Any]]:
         rest = self._range(self._start, min(FIRST_PAGE, left))
         while left > 0:
             rows, page = self._rows(rest)
@@ -152,9 +153,10 @@ class Query(Sequence[Any]):
             if len(rows) < rest.limit:
                 left = 0
             if left:
-                rest = rest.after(rows[-1][0])._replace(limit=min(2 * rest.limit, PAGE, left))
+                (last,) = self._keys(rows[-1:])
+                rest = rest.after(last)._replace(limit=min(2 * rest.limit, PAGE, left))
                 self._session().foresee(rest, records=self._shows == "items")
-            yield from page if seen is None else _unseen(rows, page, seen)
+            yield page if seen is None else _unseen(self._keys(rows), page, seen)
 
     def __reversed__(self) -> Iterator[Any]:
         return iter(self._slice(slice(None, None, -1)))
@@ -205,20 +207,23 @@ class Query(Sequence[Any]):
     def _range(self, skip: int, limit: int) -> Range:
         return Range(self._bounds.low, self._bounds.high, limit, skip, self._backwards)
 
-    def _rows(self, within: Range) -> tuple[Sequence[tuple[bytes, Any]], list[Any]]:
-        """Rows of the table, and what is shown for them."""
+    def _rows(self, within: Range) -> tuple[Sequence[Any], list[Any]]:
+        """Rows of the table, joined with items if these are shown; and what is shown for them."""
         session = self._session()
         if within.empty or within.skip > MAX_ROWS:
             return [], []
         if self._shows == "items":
             return session.page(within)
-        rows = session.scan_index(within)
+        rows = session.index_keys(within)
         prefix = self._bounds.plan.prefix
         if self._shows == "ids":
             return rows, decode_ids(rows)
         if self._shows == "keys":
             return rows, keys_of(rows, prefix)
         return rows, list(zip(keys_of(rows, prefix), decode_ids(rows), strict=True))
+
+    def _keys(self, rows: Sequence[Any]) -> Sequence[bytes]:
+        return [key for key, _ in rows] if self._shows == "items" else rows
 
     def _with(self, **changes: Any) -> Query:
         now: dict[str, Any] = {
@@ -230,10 +235,8 @@ class Query(Sequence[Any]):
         return Query(self._session, self._bounds, **(now | changes))
 
 
-def _unseen(
-    rows: Sequence[tuple[bytes, Any]], page: list[Any], seen: set[bytes]
-) -> Iterator[Any]:
-    for (key, _), shown in zip(rows, page, strict=True):
+def _unseen(keys: Sequence[bytes], page: list[Any], seen: set[bytes]) -> Iterator[Any]:
+    for key, shown in zip(keys, page, strict=True):
         if key[-8:] not in seen:
             seen.add(key[-8:])
             yield shown

@@ -14,7 +14,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from atop.classes import check_whole
-from atop.engine.base import CATALOG, INDEX, ITEMS, JoinedRow, Range, Row, View, suffix
+from atop.engine.base import CATALOG, ITEMS, JoinedRow, Range, Row, View, suffix
 from atop.engine.filefolder import PendingFile
 from atop.engine.present import Present, Snapshot
 from atop.engine.reads import Reads
@@ -228,10 +228,10 @@ class Session(Objects):
         rows: list[Row] = self.read(lambda view: view.scan(ITEMS, within))
         return rows
 
-    def scan_index(self, within: Range) -> list[Row]:
-        """A page of index rows."""
-        rows: list[Row] = self.read(lambda view: view.scan(INDEX, within))
-        return rows
+    def index_keys(self, within: Range) -> list[bytes]:
+        """A page of the keys of the index."""
+        keys: list[bytes] = self.read(lambda view: view.keys(within))
+        return keys
 
     def count(self, low: bytes, high: bytes) -> int:
         """How many rows of the index are in the range."""

@@ -27,7 +27,7 @@ from benchmarks.grid import Grid
 from benchmarks.with_atop import Person
 
 SMALL, LARGE = 2_000, 20_000
-_COUNTED = ("get", "getmany", "scan", "join", "count", "write_all")
+_COUNTED = ("get", "getmany", "scan", "keys", "join", "count", "write_all")
 _THREADS, _EACH = 8, 40
 
 

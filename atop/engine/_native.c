@@ -385,6 +385,22 @@ scan(PyObject *Py_UNUSED(module), PyObject *args)
     return read_rows(handle, &range, 0);
 }
 
+PyDoc_STRVAR(keys_doc,
+"keys(table, low, high, limit, skip, reverse) -> list\n\nThe keys of a range.");
+
+static PyObject *
+keys(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *handle, *low, *high;
+    Range range;
+
+    if (!PyArg_ParseTuple(args, "OOOLLp:keys", &handle, &low, &high, &range.limit, &range.skip,
+                          &range.reverse) ||
+        range_of(low, high, &range) < 0)
+        return NULL;
+    return read_rows(handle, &range, 1);
+}
+
 PyDoc_STRVAR(count_doc,
 "count(table, low, high) -> int\n\nHow many keys a range has; the table needs record numbers.");
 
@@ -883,6 +899,7 @@ static PyMethodDef methods[] = {
     {"get", (PyCFunction)(void (*)(void))get, METH_FASTCALL, get_doc},
     {"getmany", getmany, METH_VARARGS, getmany_doc},
     {"join", join, METH_VARARGS, join_doc},
+    {"keys", keys, METH_VARARGS, keys_doc},
     {"log_end", log_end, METH_O, log_end_doc},
     {"scan", scan, METH_VARARGS, scan_doc},
     {"write_all", write_all, METH_VARARGS, write_all_doc},

@@ -10,6 +10,9 @@ def getmany(table: Any, keys: Sequence[bytes]) -> list[bytes | None]: ...
 def scan(
     table: Any, low: bytes | None, high: bytes | None, limit: int, skip: int, reverse: bool
 ) -> list[Row]: ...
+def keys(
+    index: Any, low: bytes | None, high: bytes | None, limit: int, skip: int, reverse: bool
+) -> list[bytes]: ...
 def join(
     index: Any, items: Any, low: bytes | None, high: bytes | None, limit: int, skip: int,
     reverse: bool, known: Container[bytes],

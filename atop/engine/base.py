@@ -169,6 +169,9 @@ class View(Protocol):
     def scan(self, table: str, within: Range) -> list[Row]:
         """The rows `within` the range, in its order."""
 
+    def keys(self, within: Range) -> list[bytes]:
+        """The keys of a scan of ``INDEX``, whose rows have no values."""
+
     def count(self, low: bytes | None, high: bytes | None) -> int:
         """How many keys of ``INDEX`` are in ``low <= key < high``; ``None`` is no bound."""
 
@@ -247,6 +250,11 @@ class Engine(ABC):
     @abstractmethod
     def scan(self, table: str, within: Range) -> tuple[int, list[Row]]:
         """See :meth:`View.scan`."""
+
+    def keys(self, within: Range) -> tuple[int, list[bytes]]:
+        """See :meth:`View.keys`."""
+        serial, rows = self.scan(INDEX, within)
+        return serial, [key for key, _ in rows]
 
     @abstractmethod
     def count(self, low: bytes | None, high: bytes | None) -> tuple[int, int]:
@@ -351,18 +359,18 @@ def suffix(key: bytes) -> bytes:
 
 
 def join_rows(
-    rows: Sequence[Row],
+    keys: Sequence[bytes],
     known: Container[bytes],
     getmany: Callable[[list[bytes]], list[bytes | None]],
 ) -> list[JoinedRow]:
-    """Index rows with the records of their items, got for those alone that are not `known`.
+    """Keys of the index with the records of their items, got for those alone not `known`.
 
     Each id is looked for in `known` once: another thread may be changing it.
     """
-    ids = [key[-ID_BYTES:] for key, _ in rows]
+    ids = [key[-ID_BYTES:] for key in keys]
     wanted = [None if item_id in known else item_id for item_id in ids]
     found = iter(getmany([item_id for item_id in wanted if item_id is not None]))
     return [
         (key, None if item_id is None else next(found))
-        for (key, _), item_id in zip(rows, wanted, strict=True)
+        for key, item_id in zip(keys, wanted, strict=True)
     ]

@@ -142,6 +142,9 @@ class BerkeleyEngine(Engine):
     def scan(self, table: str, within: Range) -> tuple[int, list[Row]]:
         return self._read(self.tables.scan, table, within)
 
+    def keys(self, within: Range) -> tuple[int, list[bytes]]:
+        return self._read(self.tables.keys, within)
+
     def join(self, within: Range, known: Container[bytes]) -> tuple[int, list[JoinedRow]]:
         return self._read(self.tables.join, within, known)
 

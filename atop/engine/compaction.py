@@ -91,10 +91,10 @@ class _Compaction:
             if self._table.stat()["over_pg"]:
                 return True
         rest = Range(limit=_STEP)
-        while rows := self._engine.scan(INDEX, rest)[1]:
-            if any(len(key) > MAX_KEY_BYTES for key, _ in rows):
+        while keys := self._engine.keys(rest)[1]:
+            if any(len(key) > MAX_KEY_BYTES for key in keys):
                 return True
-            rest = rest.after(rows[-1][0])
+            rest = rest.after(keys[-1])
         return False
 
     def _large_keys_since(self) -> bool:

@@ -111,6 +111,9 @@ class Lasting(Engine, Generic[B]):
     def scan(self, table: str, within: Range) -> tuple[int, list[Row]]:
         return self._try(lambda engine: engine.scan(table, within))
 
+    def keys(self, within: Range) -> tuple[int, list[bytes]]:
+        return self._try(lambda engine: engine.keys(within))
+
     def count(self, low: bytes | None, high: bytes | None) -> tuple[int, int]:
         return self._try(lambda engine: engine.count(low, high))
 

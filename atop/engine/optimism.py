@@ -76,15 +76,23 @@ class Recorder:
             rows = self._below.scan(table, within)
         except SnapshotTooOld as error:
             raise _unfit() from error
-        self._reads.rows(table, within, rows)
+        self._reads.rows(table, within, [key for key, _ in rows])
         return rows
+
+    def keys(self, within: Range) -> list[bytes]:
+        try:
+            keys = self._below.keys(within)
+        except SnapshotTooOld as error:
+            raise _unfit() from error
+        self._reads.rows(INDEX, within, keys)
+        return keys
 
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         try:
             rows = self._below.join(within, known)
         except SnapshotTooOld as error:
             raise _unfit() from error
-        self._reads.rows(INDEX, within, rows)
+        self._reads.rows(INDEX, within, [key for key, _ in rows])
         unknown = [
             (key, None if record is None or suffix(key) in known else record)
             for key, record in rows

@@ -108,10 +108,15 @@ class Overlay:
             return self.scan(table, self._forwards(within))[::-1]
         return self._skipped(table, within) if within.skip else self._merged(table, within)
 
+    def keys(self, within: Range) -> list[bytes]:
+        if next(self.tables[INDEX].walk(within.low, within.high), None) is None:
+            return self.below.keys(within)
+        return [key for key, _ in self.scan(INDEX, within)]
+
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         if next(self.tables[INDEX].walk(within.low, within.high), None) is not None:
-            rows = self.scan(INDEX, within)
-            return join_rows(rows, known, lambda ids: self.getmany(ITEMS, ids))
+            keys = self.keys(within)
+            return join_rows(keys, known, lambda ids: self.getmany(ITEMS, ids))
         joined = self.below.join(within, known)
         entries = self.tables[ITEMS].entries
         if not entries:
@@ -197,6 +202,9 @@ class Nothing:
         return 0
 
     def scan(self, table: str, within: Range) -> list[Row]:
+        return []
+
+    def keys(self, within: Range) -> list[bytes]:
         return []
 
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:

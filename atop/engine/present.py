@@ -36,6 +36,9 @@ class Present:
     def scan(self, table: str, within: Range) -> list[Row]:
         return self._seen(self._engine.scan(table, within))
 
+    def keys(self, within: Range) -> list[bytes]:
+        return self._seen(self._engine.keys(within))
+
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         return self._seen(self._engine.join(within, known))
 
@@ -80,6 +83,9 @@ class Snapshot:
 
     def scan(self, table: str, within: Range) -> list[Row]:
         return self._stable(lambda: self._overlay.scan(table, within))
+
+    def keys(self, within: Range) -> list[bytes]:
+        return self._stable(lambda: self._overlay.keys(within))
 
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         return self._stable(lambda: self._overlay.join(within, known))

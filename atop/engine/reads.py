@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from atop.engine.base import (
     CATALOG,
@@ -69,11 +68,11 @@ class Reads:
         self._last[table] = low
         highs[low] = _higher(highs.get(low, b""), high)
 
-    def rows(self, table: str, within: Range, rows: Sequence[tuple[bytes, Any]]) -> None:
-        """A scan `within` a range has found `rows`: what lies beyond its limit was not read."""
+    def rows(self, table: str, within: Range, keys: Sequence[bytes]) -> None:
+        """A scan `within` a range has found `keys`: what lies beyond its limit was not read."""
         low, high = within.low, within.high
-        if rows and len(rows) == within.limit:
-            low, high = (rows[-1][0], high) if within.reverse else (low, rows[-1][0] + b"\0")
+        if keys and len(keys) == within.limit:
+            low, high = (keys[-1], high) if within.reverse else (low, keys[-1] + b"\0")
         if not within.empty:
             self.span(table, low, high)
 

@@ -97,13 +97,17 @@ class RemoteReads(Engine):
     def scan(self, table: str, within: Range) -> tuple[int, list[Row]]:
         if table != INDEX:
             return self._whole(lambda part: self.ask(messages.Scan, table, part), within)
+        serial, keys = self.keys(within)
+        return serial, [(key, b"") for key in keys]
+
+    def keys(self, within: Range) -> tuple[int, list[bytes]]:
         serial = self._moved()
         keys = self.answers.page(within, serial)
         if keys is None:
             serial, rows = self._read(messages.Scan, within)
             keys = [key for key, _ in rows]
             self.answers.keep_page(within, keys, serial)
-        return serial, [(key, b"") for key in keys]
+        return serial, keys
 
     def join(self, within: Range, known: Container[bytes]) -> tuple[int, list[JoinedRow]]:
         serial = self._moved()

@@ -17,7 +17,7 @@ from berkeleydb import db
 
 from atop.engine.base import JoinedRow, Row, join_rows
 
-__all__ = ["count", "get", "getmany", "join", "log_end", "scan", "with_cursor", "write_all"]
+__all__ = ["count", "get", "getmany", "join", "keys", "log_end", "scan", "with_cursor", "write_all"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,12 +42,19 @@ def scan(
     return with_cursor(table.cursor(), way, low, high, limit, skip)
 
 
+def keys(
+    index: Any, low: bytes | None, high: bytes | None, limit: int, skip: int, reverse: bool
+) -> list[bytes]:
+    """The same of the index, without the values, which are empty."""
+    return [key for key, _ in scan(index, low, high, limit, skip, reverse)]
+
+
 def join(
     index: Any, items: Any, low: bytes | None, high: bytes | None, limit: int, skip: int,
     reverse: bool, known: Container[bytes],
 ) -> list[JoinedRow]:
-    """The same of the index, each key with the record of its item if that is not `known`."""
-    found = scan(index, low, high, limit, skip, reverse)
+    """The same keys, each with the record of its item if that is not `known`."""
+    found = keys(index, low, high, limit, skip, reverse)
     return join_rows(found, known, lambda ids: getmany(items, ids))
 
 
@@ -144,4 +151,13 @@ def _following(row: Row | None, step: Callable[[], Row | None], limit: int) -> I
 
 if os.environ.get("ATOP_NATIVE") != "0":
     with suppress(ImportError):
-        from atop.engine._native import count, get, getmany, join, log_end, scan, write_all
+        from atop.engine._native import (
+            count,
+            get,
+            getmany,
+            join,
+            keys,
+            log_end,
+            scan,
+            write_all,
+        )

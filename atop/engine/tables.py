@@ -54,6 +54,9 @@ class Tables:
         assert not within.skip or table == INDEX, "only the index has record numbers"
         return [] if within.empty else rows.scan(self._handles[table], *within)
 
+    def keys(self, within: Range) -> list[bytes]:
+        return [] if within.empty else rows.keys(self._handles[INDEX], *within)
+
     def join(self, within: Range, known: Container[bytes]) -> list[JoinedRow]:
         if within.empty:
             return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from atop.engine.base import ID_BYTES, INDEX, Range
+from atop.engine.base import ID_BYTES, Range
 from atop.errors import ValueRefused
 from atop.index import Plan
 from atop.query import Bounds
@@ -159,8 +159,8 @@ def _gather(moment: Moment, pool: PoolSeen, filters: Sequence[Filter]) -> list[b
             except ValueRefused:
                 continue
             if narrowed and moment.view.count(bounds.low, bounds.high) <= GATHERED:
-                rows = moment.view.scan(INDEX, Range(bounds.low, bounds.high, GATHERED))
-                return [row[0][-ID_BYTES:] for row in rows]
+                rows = moment.view.keys(Range(bounds.low, bounds.high, GATHERED))
+                return [row[-ID_BYTES:] for row in rows]
     return None
 
 

@@ -59,6 +59,7 @@ class Remembering(RuleBasedStateMachine):
         for within in self.asked:
             low, high = within.low, within.high
             assert client.scan(INDEX, within) == owner.scan(INDEX, within)
+            assert client.keys(within) == owner.keys(within)
             assert client.count(low, high) == owner.count(low, high)
             serial, rows = client.join(within, known)
             for (key, record), (wanted, there) in zip(

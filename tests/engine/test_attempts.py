@@ -109,6 +109,7 @@ READS: list[tuple[str, Callable[[Any], Any], Puts, Keys]] = [
     ("all", lambda view: view.scan(ITEMS, Range()), {(ITEMS, ident(5)): b"x"}, ()),
     ("a page", lambda view: view.scan(INDEX, Range(b"k", None, 2)), {},
      [(INDEX, index_key("k000001", 1))]),
+    ("keys", lambda view: view.keys(Range(b"k", None, 2)), {}, [(INDEX, index_key("k000001", 1))]),
     ("backwards", lambda view: view.scan(INDEX, Range(None, None, 1, 0, True)),
      {(INDEX, index_key("z", 1)): b""}, ()),
     ("skipped", lambda view: view.scan(INDEX, Range(None, None, 1, 1)), {},
@@ -139,12 +140,14 @@ def test_what_was_read_and_changed_since_conflicts(
 
 @pytest.mark.parametrize(("read", "puts", "deletes"), [
     (lambda view: view.scan(INDEX, Range(b"k", None, 2)), {}, [(INDEX, index_key("k000002", 2))]),
+    (lambda view: view.keys(Range(b"k", None, 2)), {}, [(INDEX, index_key("k000002", 2))]),
     (lambda view: view.scan(INDEX, Range(None, None, 1, 0, True)), {},
      [(INDEX, index_key("k000001", 1))]),
     (lambda view: view.join(Range(b"k"), [ident(2)]), {(ITEMS, ident(2)): b"x"}, ()),
     (lambda view: view.count(b"a", b"k"), {(INDEX, index_key("k", 9)): b""}, ()),
     (lambda view: view.scan(ITEMS, Range(limit=0)), {(ITEMS, ident(1)): b"x"}, ()),
-], ids=["behind the limit", "before it", "known", "behind the range", "nothing"])  # fmt: skip
+], ids=["behind the limit", "keys behind it", "before it", "known", "behind the range",
+        "nothing"])  # fmt: skip
 def test_what_was_not_read_does_not_conflict(
     engine: Engine, read: Callable[[Any], Any], puts: Puts, deletes: Keys
 ) -> None:

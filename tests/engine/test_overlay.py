@@ -149,6 +149,7 @@ class Overlays(RuleBasedStateMachine):
             expected = _range(content[INDEX], low, high)
             page = (expected[::-1] if reverse else expected)[skip : skip + limit]
             assert found == page
+            assert view.keys(within) == [key for key, _ in page]
             assert view.count(low, high) == len(expected)
             items = _range(content[ITEMS], low, high)[:limit]
             assert view.scan(ITEMS, Range(low, high, limit)) == items

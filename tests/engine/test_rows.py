@@ -112,6 +112,8 @@ def test_any_range_has_the_same_rows(
             within = low, high, limit, skip, reverse
             expected = in_python.scan(tables.index, *within)
             assert in_c.scan(tables.index, *within) == expected
+            assert in_c.keys(tables.index, *within) == in_python.keys(tables.index, *within)
+            assert in_c.keys(tables.index, *within) == [key for key, _ in expected]
             for known in ({}, {key[-ID:]: 1 for key, _ in expected[::2]}, frozenset(items)):
                 assert in_c.join(tables.index, tables.items, *within, known) == in_python.join(
                     tables.index, tables.items, *within, known
@@ -203,6 +205,7 @@ def test_large_records_come_back(tables: Tables) -> None:
 
 WRONG: dict[str, Callable[[Tables], object]] = {
     "no table": lambda tables: in_c.scan(1, None, None, 1, 0, False),
+    "no index": lambda tables: in_c.keys(1, None, None, 1, 0, False),
     "no key": lambda tables: in_c.get(tables.items, "x"),
     "no keys": lambda tables: in_c.getmany(tables.items, [b"x", 1]),
     "no bound": lambda tables: in_c.count(tables.index, "a", None),
@@ -234,6 +237,7 @@ def test_errors_are_those_of_the_package(tables: Tables, tmp_path: Path) -> None
         lambda: in_c.get(closed, b"a"),
         lambda: in_c.getmany(closed, [b"a"]),
         lambda: in_c.scan(closed, None, None, 1, 0, False),
+        lambda: in_c.keys(closed, None, None, 1, 0, False),
         lambda: in_c.count(closed, None, None),
         lambda: in_c.write_all(closed, None, [b"a"], [(b"b", False)], MOST),
     ]
@@ -263,9 +267,10 @@ def test_no_call_leaves_objects_behind(tables: Tables) -> None:
         for reverse in (False, True):
             in_c.join(tables.index, tables.items, b"x", b"y", 50, 3, reverse, {ids[7]: 1})
             in_c.scan(tables.index, None, b"y", 50, 3, reverse)
+            in_c.keys(tables.index, None, b"y", 50, 3, reverse)
         in_c.getmany(tables.items, [*ids, b"none"])
         in_c.get(tables.items, ids[0])
-        for wrong in ("no keys", "no bound", "no pairs", "no container", "no table"):
+        for wrong in ("no keys", "no index", "no bound", "no pairs", "no container", "no table"):
             with pytest.raises((TypeError, ValueError)):
                 WRONG[wrong](tables)
 
