@@ -186,7 +186,7 @@ def test_a_deleted_file_stays_for_a_snapshot_in_another_process(
     assert third.do("answer = file.open().read().decode()") == "kept"
     third.do("moment.__exit__(None, None, None)")
     assert owner.do("answer = len(store)") == 12
-    assert not where.exists(), "nobody may read it any more"
+    until(lambda: not where.exists(), lambda: "nobody may read it any more")
 
 
 @pytest.mark.parametrize("end", [Other.end, Other.kill])
