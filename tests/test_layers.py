@@ -28,6 +28,7 @@ LAYERS = [
     {"engine.localfiles", "engine.overlay", "engine.remotefiles"},
     {"engine.memory", "engine.optimism", "engine.present", "engine.uploads"},
     {"engine.tables"},
+    {"engine.bdbturn"},
     {"engine.bdb"},
     {"engine.recovery"},
     {"engine.folder"},

@@ -1,4 +1,4 @@
-"""Berkeley DB behind the seam: reading the present, and the writer's turn.
+"""Berkeley DB behind the seam: reading the present, and what a turn writes.
 
 The latch stands in place of Berkeley DB's lock subsystem: each read holds it for microseconds, a
 commit for the moment in which it is applied. Waiting for the disk happens outside it.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
@@ -26,20 +26,20 @@ from atop.engine.base import (
     ITEMS,
     Commit,
     Delta,
-    Difference,
     Engine,
     JoinedRow,
     Range,
     Row,
     State,
 )
+from atop.engine.bdbturn import BerkeleyTurn
 from atop.engine.environment import Environment
 from atop.engine.failures import TROUBLE, explain, find_cause, has_ended, is_unsynced, translated
 from atop.engine.filefolder import FileFolder
 from atop.engine.history import Images
-from atop.engine.ids import Ids, Reserved
+from atop.engine.ids import Ids
 from atop.engine.log import LogSync
-from atop.engine.tables import Tables
+from atop.engine.tables import TableChanges, Tables
 from atop.engine.turn import TurnLock
 from atop.engine.unsynced import mark
 from atop.errors import (
@@ -55,7 +55,6 @@ from atop.errors import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Changes = Mapping[str, Sequence[Difference]]
 
 _MANY_ROWS = 10_000
 
@@ -238,7 +237,7 @@ class BerkeleyEngine(Engine):
             self._halt(failure)
         return failure
 
-    def spill(self, changes: Changes) -> None:
+    def spill(self, changes: TableChanges) -> None:
         """Write a part of a commit; the latch is held, and stays so until the rest is written."""
         try:
             self._clear(changes)
@@ -278,7 +277,7 @@ class BerkeleyEngine(Engine):
             self._vouched = self._log.synced_end
             self.environment.handle.log_printf(mark(*self._vouched))
 
-    def _clear(self, changes: Changes) -> None:
+    def _clear(self, changes: TableChanges) -> None:
         """New items may have ids of transactions that were cut off, which have left files."""
         if self.files.doomed:
             self.files.clear(
@@ -472,138 +471,3 @@ class BerkeleyEngine(Engine):
         if not isinstance(failure, DamagedStore):
             self.on_doubt()
             self.on_failure()
-
-
-class BerkeleyTurn:
-    """The one writer's turn.
-
-    From its first write on, which is the commit itself unless something was spilled before, it
-    has a Berkeley DB transaction, and holds the latch. The thread that spills ends the turn.
-    """
-
-    def __init__(self, engine: BerkeleyEngine) -> None:
-        self.ticket = object()
-        self._engine = engine
-        self._commit: Commit | None = None
-        self._hold: Generator[None, None, None] | None = None
-        self._reserved: Reserved | None = None
-        self.applied = False
-
-    def begin(self) -> None:
-        """The turn has come."""
-        self._engine.check()
-        self._reserved = Reserved(self._engine.ids)
-
-    @property
-    def engine(self) -> BerkeleyEngine:
-        return self._engine
-
-    @property
-    def state(self) -> State:
-        return self._engine.state
-
-    @property
-    def ids(self) -> tuple[int, int]:
-        assert self._reserved is not None
-        return self._reserved.block
-
-    def more_ids(self) -> tuple[int, int]:
-        assert self._reserved is not None
-        return self._reserved.more()
-
-    def working(self) -> None:
-        """A turn in this process is lost in its forked children alone."""
-        if not self.held:
-            self._engine.check()
-            raise TransactionLost("the turn is over: begin the transaction again")
-
-    @property
-    def can_spill(self) -> bool:
-        return True
-
-    def spill(self, changes: Changes) -> None:
-        assert self.held
-        engine = self._engine
-        try:
-            engine.check_writable()
-            with engine.latch:
-                engine.spill(changes)
-                if not engine.spilled:
-                    self._hold = _holding(engine.latch)
-                    next(self._hold)
-                    engine.spilled = True
-        except BaseException:
-            self.release()
-            raise
-
-    def apply(self, commit: Commit, durable: bool) -> None:
-        try:
-            self.write(commit)
-        finally:
-            if self.applied and (durable or commit.removed):
-                self._engine.sync(commit.state.serial)
-        self._engine.relieve()
-
-    def write(self, commit: Commit) -> None:
-        """Commit without waiting for the disk; the turn is over then."""
-        assert self.held
-        self._commit = commit
-        engine = self._engine
-        engine.adopting.add(self.ticket)  # before it is looked whether the store was closed
-        try:
-            engine.check_writable()
-            if commit.files:
-                with translated(engine.path):
-                    engine.files.adopt(commit.files)
-            with engine.latch:
-                try:
-                    engine.commit(commit)
-                finally:
-                    self._end()
-        finally:
-            self.release()
-        if engine.files.doomed:  # the snapshots that they waited for may have ended
-            engine.files.remove_freed()
-
-    def release(self) -> None:
-        if self.held:
-            with self._engine.latch:
-                self._end()
-        else:
-            self._engine.turn.release(self.ticket)
-
-    @property
-    def held(self) -> bool:
-        """Whether the turn has come and is not over."""
-        return self._engine.turn.held(self.ticket)
-
-    def _end(self) -> None:
-        """Leave nothing open and nobody waiting. Done again after an interrupt, it is made good."""
-        engine = self._engine
-        engine.spilled = False
-        try:
-            engine.undo()
-        finally:
-            commit = self._commit
-            self.applied = commit is not None and commit.state.token == engine.last.token
-            if commit is not None and self.applied:
-                engine.remove_later(commit.state.serial, commit.removed)
-            elif commit is not None and not engine.failed:
-                engine.files.disown(commit.files)  # while nobody else can have these ids
-            if self.applied or not engine.failed:
-                engine.adopting.discard(self.ticket)  # else they are left to be swept
-            engine.show()
-            if self._hold is not None:
-                self._hold.close()
-            if self._reserved is not None:
-                self._reserved.close(engine.last.next_id)
-            engine.turn.release(self.ticket)
-
-    def __del__(self) -> None:
-        self.release()
-
-
-def _holding(latch: Any) -> Generator[None, None, None]:
-    """Holds the latch from the first step on, until it is closed or forgotten."""
-    with latch:
-        yield

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atop.engine import messages
-from atop.engine.bdb import BerkeleyEngine, BerkeleyTurn
+from atop.engine.bdb import BerkeleyEngine
+from atop.engine.bdbturn import BerkeleyTurn
 from atop.engine.host import LATER, Host, Replies, Timer
 from atop.errors import ProtocolError, ReadOnlyStore, StoreError
 
