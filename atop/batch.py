@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from atop.classes import Broken
@@ -11,8 +10,7 @@ from atop.engine.base import INDEX, ITEMS, Range
 from atop.errors import DamagedStore, NotStorable
 from atop.index import PoolPlan, check_unique, pool_keys
 from atop.item import Bond, Item, class_of, raw_dict, state_of
-from atop.native import encode_plain
-from atop.records import PLAIN, PROTOCOL, decode_entries, decode_header, encode_record
+from atop.records import PLAIN, decode_entries, decode_header, encode_record, plain_record
 from atop.session import Session
 from atop.values import IMMUTABLE
 
@@ -102,19 +100,16 @@ class Batch:
         if self._unique:
             self._owners.update(dict.fromkeys([entry + key for entry in entries], item))
 
-    def _record(self, item: Item, old: bytes | None, entries: Iterable[bytes]) -> bytes:
+    def _record(self, item: Item, old: bytes | None, entries: Collection[bytes]) -> bytes:
         simple = self._simple.get(type(item))
         if simple is not None and not _bond(item).hidden:
-            state = raw_dict(item)
-            record = encode_plain(*simple, state, entries)
+            record = plain_record(*simple, raw_dict(item), entries)
             if record is not None:
                 return record
-            if PLAIN.issuperset(map(type, state.values())):
-                return encode_record(*simple, pickle.dumps(state, PROTOCOL), entries)
         return self._record_with_care(item, old, entries)
 
     def _record_with_care(
-        self, item: Item, old: bytes | None, entries: Iterable[bytes]
+        self, item: Item, old: bytes | None, entries: Collection[bytes]
     ) -> bytes:
         if isinstance(item, Broken):
             assert old is not None
@@ -122,9 +117,10 @@ class Batch:
             return encode_record(class_number, version, old[at:], entries)
         cls = class_of(item)
         state = state_of(item)
-        pickled = None
+        pickled = b""
         types = set(map(type, state.values()))
-        if not PLAIN.issuperset(types):
+        plain = PLAIN.issuperset(types)
+        if not plain:
             if not IMMUTABLE.issuperset(types):
                 self._unsettled.append(item)
             pickled = self._session.store.dump(item, state, self._transaction.refer)
@@ -132,10 +128,7 @@ class Batch:
         of_class = self._transaction.class_number(cls), cls.classVersion
         if state is raw_dict(item):  # not what the class makes of it
             self._simple[cls] = of_class
-        record = None
-        if pickled is None:
-            record = encode_plain(*of_class, state, entries)
-            pickled = pickle.dumps(state, PROTOCOL) if record is None else b""
+        record = plain_record(*of_class, state, entries) if plain else None
         return encode_record(*of_class, pickled, entries) if record is None else record
 
     def _check(self, item: Item, pickled: bytes) -> None:

@@ -20,12 +20,12 @@ import struct
 import types
 import uuid
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from atop.errors import AtopError, DamagedStore, NotLoadable, NotStorable
 from atop.item import Item
-from atop.native import join_entries, split_entries
+from atop.native import encode_plain, join_entries, split_entries
 from atop.opcodes import checker
 
 PROTOCOL = 5
@@ -179,6 +179,16 @@ def encode_record(number: int, version: int, pickled: bytes, entries: Iterable[b
     """The record of an item; `entries` are the keys it has in the index, without its id."""
     listed = join_entries(entries)
     return HEADER.pack(number, version, len(listed)) + listed + pickled
+
+
+def plain_record(
+    number: int, version: int, state: dict[str, Any], entries: Collection[bytes]
+) -> bytes | None:
+    """The record of an item that has values of plain types only; ``None`` for any other."""
+    record = encode_plain(number, version, state, entries)
+    if record is None and PLAIN.issuperset(map(type, state.values())):
+        return encode_record(number, version, pickle.dumps(state, PROTOCOL), entries)
+    return record
 
 
 def class_head(number: int, version: int) -> bytes:
