@@ -154,7 +154,7 @@ def test_a_transaction_that_has_fallen_behind_is_told(
 def test_a_commit_lands_on_the_large_one_that_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bdb, "_MANY_ROWS", 10)
+    monkeypatch.setattr(bdb, "_MANY_KEYS", 10)
     path = tmp_path / "s.atop"
     with Store(path, optimistic=True, timeout=30) as waiting, Store(path) as other:
         fill(other)

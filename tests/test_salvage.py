@@ -10,6 +10,7 @@ import pytest
 
 from atop import File, Index, Item, Store
 from atop.classes import Broken
+from atop.engine import bdb
 from atop.engine.leaves import Leaves
 from atop.engine.pagecode import PAGE_BYTES, PageCode
 from atop.errors import NotAStore, StoreBusy, StoreError, WrongKey
@@ -178,12 +179,15 @@ def test_what_stands_on_damaged_pages_is_taken_when_asked_for(old: Path, new: Pa
     assert sum(saved[ident] == before[ident] for ident in doubtful) >= len(doubtful) - 1
 
 
+@pytest.mark.parametrize("many", [1, 100])
 def test_an_item_that_is_lost_comes_back_as_it_was_before_its_last_change(
-    old: Path, new: Path
+    old: Path, new: Path, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bdb, "_MANY_KEYS", many)
     with Store(old) as store, store.transaction():
         item = store.pool("people").getIndexItem("email", "big")
         item.body = "new" * 20_000
+        item.name = "another"
     gone_from = _last_page_with(old, b"newnew")
     zeroed("items", gone_from)(old)
     saved = salvage(old, new)

@@ -142,7 +142,7 @@ def test_a_snapshot_that_fell_behind_is_told(
 def test_what_a_large_commit_changed_is_kept_for_who_may_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bdb, "_MANY_ROWS", 20)
+    monkeypatch.setattr(bdb, "_MANY_KEYS", 20)
     with Store(tmp_path / "s.atop", durable=False) as store:
         with store.transaction():
             pool = store.pool("notes", "n")

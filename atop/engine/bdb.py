@@ -23,6 +23,7 @@ from berkeleydb import db
 
 from atop.engine import history
 from atop.engine.base import (
+    INDEX,
     ITEMS,
     Commit,
     Delta,
@@ -36,7 +37,7 @@ from atop.engine.bdbturn import BerkeleyTurn
 from atop.engine.environment import Environment
 from atop.engine.failures import TROUBLE, explain, find_cause, has_ended, is_unsynced, translated
 from atop.engine.filefolder import FileFolder
-from atop.engine.history import Images
+from atop.engine.history import Image, Images
 from atop.engine.ids import Ids
 from atop.engine.log import LogSync
 from atop.engine.tables import TableChanges, Tables
@@ -56,7 +57,7 @@ from atop.errors import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_MANY_ROWS = 10_000
+_MANY_KEYS = 10_000
 
 
 class BerkeleyEngine(Engine):
@@ -251,24 +252,25 @@ class BerkeleyEngine(Engine):
             self._clear(commit.changes)
             txn = self._transaction()
             images = self.tables.write(txn, commit.changes)
-            known = images if self._are_needed(images, commit.state.serial) else None
-            total = self.tables.write_commit(txn, commit, known, self._history_bytes)
+            kept = None if self.spilled else self._kept(images, commit.state.serial)
+            total = self.tables.write_commit(txn, commit, kept, self._history_bytes)
             self._vouch()
             txn.commit(db.DB_TXN_WRITE_NOSYNC)
             self._settle(commit.state, total)
         except TROUBLE as error:
             raise self.fail(error) from error
 
-    def _are_needed(self, images: Images, serial: int) -> bool:
-        """Whether to keep the before-images of the commit `serial`, if they are known.
+    def _kept(self, images: dict[str, Image], serial: int) -> Images:
+        """What to keep of the before-images of the commit `serial`.
 
-        So many that they cost something are kept if anybody may ask for them: whoever has an older
-        snapshot, and clients, who have cached what they have read.
+        Those of the index, where they are many, only if anybody may ask for them: whoever has an
+        older snapshot, and clients, who have cached what they have read.
         """
-        if self.spilled:
-            return False
-        few = sum([len(image.changes) for image in images.values()]) <= _MANY_ROWS
-        return few or self.clients() > 0 or self.files.is_held_before(serial)
+        index = images.get(INDEX)
+        few = index is None or len(index.changes) <= _MANY_KEYS
+        if few or self.clients() or self.files.is_held_before(serial):
+            return images
+        return {**images, INDEX: None}
 
     def _vouch(self) -> None:
         """Say in the log how much of it is on disk: after a power cut that tells what is lost."""

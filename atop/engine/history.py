@@ -25,6 +25,7 @@ _LARGE = 1 << 16  # less is not worth deflating
 _LARGEST = 64 << 20
 _EXISTED, _EXISTS = 1, 2
 _NO_ROWS = _COUNT.pack(0)
+_NOT_KEPT = 0xFFFFFFFF
 
 
 class Image(NamedTuple):
@@ -34,7 +35,8 @@ class Image(NamedTuple):
     before: dict[bytes, bytes]
 
 
-Images = Mapping[str, Image]
+Images = Mapping[str, Image | None]
+"""By table; ``None`` for what is not to be kept."""
 
 
 def encode(state: State, note: str, images: Images | None, before: int) -> tuple[bytes, int]:
@@ -68,7 +70,7 @@ def decode_state(serial: int, row: bytes) -> tuple[State, int]:
 
 
 def decode_delta(serial: int, row: bytes) -> Delta:
-    """A row's before-images."""
+    """A row's before-images, without those of tables for which none are kept."""
     try:
         *_, form, length = HEADER.unpack_from(row)
         if form == _NOTHING:
@@ -94,6 +96,8 @@ def _inflate(data: bytes) -> bytes:
 def decode_since(since: int, rows: list[tuple[int, bytes]]) -> list[Delta]:
     """The before-images of rows that should be all the commits after `since`.
 
+    A commit that does not have those of all tables is as one that has none.
+
     :raises SnapshotTooOld: when the first of them are gone.
     """
     if rows and rows[0][0] != since + 1:
@@ -101,7 +105,12 @@ def decode_since(since: int, rows: list[tuple[int, bytes]]) -> list[Delta]:
             f"the commits after {since} are no longer kept, the first kept is {rows[0][0]}: "
             "begin a new snapshot"
         )
-    return [decode_delta(serial, row) for serial, row in rows]
+    deltas = [decode_delta(serial, row) for serial, row in rows]
+    return [
+        delta if delta.before is not None and len(delta.before) == len(TABLES)
+        else Delta(delta.serial, None)
+        for delta in deltas
+    ]
 
 
 def _damaged(serial: int) -> DamagedStore:
@@ -110,9 +119,14 @@ def _damaged(serial: int) -> DamagedStore:
 
 def _encode_tables(images: Images) -> bytes:
     return b"".join([
-        encode_image(image.changes.keys, image.changes.pairs, image.before) if image else _NO_ROWS
-        for image in map(images.get, TABLES)
+        _encode_table(images[name]) if name in images else _NO_ROWS for name in TABLES
     ])
+
+
+def _encode_table(image: Image | None) -> bytes:
+    if image is None:
+        return _COUNT.pack(_NOT_KEPT)
+    return encode_image(image.changes.keys, image.changes.pairs, image.before)
 
 
 def encode_image(
@@ -131,15 +145,19 @@ def encode_image(
 def _decode_tables(body: bytes) -> dict[str, list[BeforeImage]]:
     images, at = {}, 0
     for name in TABLES:
-        images[name], at = _decode_table(body, at)
+        image, at = _decode_table(body, at)
+        if image is not None:
+            images[name] = image
     if at != len(body):
         raise ValueError("more follows than three tables")
     return images
 
 
-def _decode_table(row: bytes, at: int) -> tuple[list[BeforeImage], int]:
+def _decode_table(row: bytes, at: int) -> tuple[list[BeforeImage] | None, int]:
     (count,) = _COUNT.unpack_from(row, at)
     at += _COUNT.size
+    if count == _NOT_KEPT:
+        return None, at
     kinds = row[at : at + count]
     keys, at = _decode_strings(row, at + count, count)
     values, at = _decode_strings(row, at, sum(kind & _EXISTED for kind in kinds))

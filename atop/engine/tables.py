@@ -62,7 +62,7 @@ class Tables:
             return []
         return rows.join(self._handles[INDEX], self._handles[ITEMS], *within, known)
 
-    def write(self, txn: Any, changes: TableChanges) -> Images:
+    def write(self, txn: Any, changes: TableChanges) -> dict[str, Image]:
         """Write differences; answers what was there before.
 
         :raises DamagedStore: when a key is not there that should be.

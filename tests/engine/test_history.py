@@ -19,12 +19,12 @@ from atop.engine.base import (
     TABLES,
     BeforeImage,
     Changes,
+    Delta,
     State,
 )
 from atop.engine.history import (
     HEADER,
     Image,
-    Images,
     decode_delta,
     decode_since,
     decode_state,
@@ -57,7 +57,7 @@ STATES = st.builds(
 STATE = State(2, 5, {CATALOG: 1, INDEX: 2, ITEMS: 3}, bytes(range(16)), 1.5)
 
 
-def in_columns(images: dict[str, list[BeforeImage]]) -> Images:
+def in_columns(images: dict[str, list[BeforeImage]]) -> dict[str, Image]:
     """Before-images as a commit has them."""
     return {
         name: Image(
@@ -92,6 +92,16 @@ def test_what_goes_in_comes_out(
     delta = decode_delta(state.serial, row)
     assert delta.serial == state.serial
     assert delta.before == {name: images.get(name, []) for name in TABLES}
+
+
+@given(st.dictionaries(st.sampled_from(TABLES), IMAGES), st.sets(st.sampled_from(TABLES)))
+def test_tables_that_are_not_kept_are_left_out(
+    images: dict[str, list[BeforeImage]], gone: set[str]
+) -> None:
+    row, _ = encode(STATE, "", {**in_columns(images), **dict.fromkeys(gone)}, 0)
+    delta = decode_delta(2, row)
+    assert delta.before == {name: images.get(name, []) for name in TABLES if name not in gone}
+    assert decode_since(1, [(2, row)]) == [Delta(2, None) if gone else delta]
 
 
 @given(IMAGES)

@@ -104,7 +104,7 @@ def test_a_snapshot_of_a_client_sees_its_moment(store: Store, owner: Other) -> N
 def test_what_a_large_commit_of_the_owner_changed_is_kept_for_clients(
     store: Store, owner: Other
 ) -> None:
-    owner.do("from atop.engine import bdb; bdb._MANY_ROWS = 10")
+    owner.do("from atop.engine import bdb; bdb._MANY_KEYS = 10")
     things, before = store.pool("things"), store.engine.serial
     assert len(list(things)) == 10
     owner.do(
