@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from atop.engine.base import Commit, State
+from atop.engine.base import Commit
 from atop.engine.failures import translated
-from atop.engine.ids import Reserved
 from atop.engine.tables import TableChanges
+from atop.engine.turn import LocalTurn
 from atop.errors import TransactionLost
 
 if TYPE_CHECKING:
     from atop.engine.bdb import BerkeleyEngine
 
 
-class BerkeleyTurn:
+class BerkeleyTurn(LocalTurn["BerkeleyEngine"]):
     """The one writer's turn.
 
     From its first write on, which is the commit itself unless something was spilled before, it
@@ -26,34 +26,13 @@ class BerkeleyTurn:
     """
 
     def __init__(self, engine: BerkeleyEngine) -> None:
-        self.ticket = object()
-        self._engine = engine
+        super().__init__(engine)
         self._commit: Commit | None = None
         self._hold: Generator[None, None, None] | None = None
-        self._reserved: Reserved | None = None
-        self.applied = False
 
     def begin(self) -> None:
-        """The turn has come."""
         self._engine.check()
-        self._reserved = Reserved(self._engine.ids)
-
-    @property
-    def engine(self) -> BerkeleyEngine:
-        return self._engine
-
-    @property
-    def state(self) -> State:
-        return self._engine.state
-
-    @property
-    def ids(self) -> tuple[int, int]:
-        assert self._reserved is not None
-        return self._reserved.block
-
-    def more_ids(self) -> tuple[int, int]:
-        assert self._reserved is not None
-        return self._reserved.more()
+        super().begin()
 
     def working(self) -> None:
         """A turn in this process is lost in its forked children alone."""

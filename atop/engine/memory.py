@@ -19,9 +19,9 @@ from atop.engine.base import (
     State,
 )
 from atop.engine.filefolder import FileFolder
-from atop.engine.ids import Ids, Reserved
+from atop.engine.ids import Ids
 from atop.engine.overlay import Nothing, Overlay
-from atop.engine.turn import TurnLock
+from atop.engine.turn import LocalTurn, TurnLock
 from atop.errors import DamagedStore, SnapshotTooOld, StoreClosed
 
 Changes = Mapping[str, Sequence[Difference]]
@@ -164,35 +164,8 @@ class MemoryEngine(Engine):
             self._kept -= self._deltas.popleft()[1]
 
 
-class MemoryTurn:
+class MemoryTurn(LocalTurn[MemoryEngine]):
     """The turn of a writer in memory."""
-
-    def __init__(self, engine: MemoryEngine) -> None:
-        self.ticket = object()
-        self._engine = engine
-        self._reserved: Reserved | None = None
-        self.applied = False
-
-    def begin(self) -> None:
-        """The turn has come."""
-        self._reserved = Reserved(self._engine.ids)
-
-    @property
-    def engine(self) -> MemoryEngine:
-        return self._engine
-
-    @property
-    def state(self) -> State:
-        return self._engine.state
-
-    @property
-    def ids(self) -> tuple[int, int]:
-        assert self._reserved is not None
-        return self._reserved.block
-
-    def more_ids(self) -> tuple[int, int]:
-        assert self._reserved is not None
-        return self._reserved.more()
 
     def working(self) -> None:
         """A turn in this process is never lost."""

@@ -1,4 +1,7 @@
-"""The one writer's turn: a lock for threads and clients alike, first come, first served."""
+"""The one writer's turn: a lock for threads and clients alike, first come, first served.
+
+And what the turns of this process have in common, wherever they write.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from atop.engine.base import State
+from atop.engine.ids import Ids, Reserved
 from atop.errors import StoreBusy
+
+
+class _Engine(Protocol):
+    ids: Ids
+
+    @property
+    def state(self) -> State: ...
+
+
+E = TypeVar("E", bound=_Engine)
 
 
 class _Waiter(NamedTuple):
@@ -114,3 +129,34 @@ class TurnLock:
             ticket, who, pid, granted = self._line.popleft()
             self._begin(ticket, who, pid)
             granted()
+
+
+class LocalTurn(Generic[E]):
+    """What a turn at an engine in this process has, whatever it writes to."""
+
+    def __init__(self, engine: E) -> None:
+        self.ticket = object()
+        self._engine = engine
+        self._reserved: Reserved | None = None
+        self.applied = False
+
+    def begin(self) -> None:
+        """The turn has come."""
+        self._reserved = Reserved(self._engine.ids)
+
+    @property
+    def engine(self) -> E:
+        return self._engine
+
+    @property
+    def state(self) -> State:
+        return self._engine.state
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        assert self._reserved is not None
+        return self._reserved.block
+
+    def more_ids(self) -> tuple[int, int]:
+        assert self._reserved is not None
+        return self._reserved.more()
