@@ -148,9 +148,6 @@ def test_a_transaction_that_has_fallen_behind_is_told(
         assert first.n == 0
 
 
-# Doing it again
-
-
 def test_a_commit_lands_on_the_large_one_that_it_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +174,9 @@ def test_a_commit_lands_on_the_large_one_that_it_waits_for(
             done.result()
         assert numbers(other) == [1, 2, 3, 10, *range(100, 150)]
         check_store(other)
+
+
+# Doing it again
 
 
 def test_transact_does_it_again(pair: Pair) -> None:

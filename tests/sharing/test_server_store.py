@@ -362,7 +362,6 @@ def test_a_folder_that_is_open_elsewhere_is_not_served(tmp_path: Path) -> None:
             Here(tmp_path / "s.atop", timeout=0.2)
 
 
-
 def test_classes_are_read_anew_after_a_commit_too_large_to_keep(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
