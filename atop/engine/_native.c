@@ -367,6 +367,20 @@ range_of(PyObject *low, PyObject *high, Range *range)
     return 0;
 }
 
+/* The same of the range that is in arguments of that format. */
+static PyObject *
+read_asked(PyObject *args, const char *format, int keys_only)
+{
+    PyObject *handle, *low, *high;
+    Range range;
+
+    if (!PyArg_ParseTuple(args, format, &handle, &low, &high, &range.limit, &range.skip,
+                          &range.reverse) ||
+        range_of(low, high, &range) < 0)
+        return NULL;
+    return read_rows(handle, &range, keys_only);
+}
+
 PyDoc_STRVAR(scan_doc,
 "scan(table, low, high, limit, skip, reverse) -> list\n\n"
 "The rows of a range, as pairs of key and value. To skip or go backwards, the table needs\n"
@@ -375,14 +389,7 @@ PyDoc_STRVAR(scan_doc,
 static PyObject *
 scan(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *handle, *low, *high;
-    Range range;
-
-    if (!PyArg_ParseTuple(args, "OOOLLp:scan", &handle, &low, &high, &range.limit, &range.skip,
-                          &range.reverse) ||
-        range_of(low, high, &range) < 0)
-        return NULL;
-    return read_rows(handle, &range, 0);
+    return read_asked(args, "OOOLLp:scan", 0);
 }
 
 PyDoc_STRVAR(keys_doc,
@@ -391,14 +398,7 @@ PyDoc_STRVAR(keys_doc,
 static PyObject *
 keys(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *handle, *low, *high;
-    Range range;
-
-    if (!PyArg_ParseTuple(args, "OOOLLp:keys", &handle, &low, &high, &range.limit, &range.skip,
-                          &range.reverse) ||
-        range_of(low, high, &range) < 0)
-        return NULL;
-    return read_rows(handle, &range, 1);
+    return read_asked(args, "OOOLLp:keys", 1);
 }
 
 PyDoc_STRVAR(count_doc,

@@ -58,7 +58,6 @@ class Folder:
         self.read_only = read_only
         self.keyring = keyring
         self.files = FileFolder(path / "files", None if keyring is None else keyring.files)
-        self.clients: Callable[[], int] = lambda: 0
         self.is_held_before: Callable[[int], bool] = partial(is_held_before, path)
         self.files.held_elsewhere = self._is_held_before
         self._owner = self._share() if read_only else Owner(path)

@@ -114,7 +114,7 @@ class FolderKeeper(Keeper):
             "page_misses": pages["cache_miss"],
             "log_syncs": self._engine.syncs,
             "checkpointed_at": self._environment.checkpointed_at,
-            "clients": self._folder.clients(),
+            "clients": self._folder.engine.clients(),
         }
 
     def copy_to(self, folder: Path, progress: Progress) -> int:

@@ -106,7 +106,7 @@ class Owned:
         self.engine.on_disk = self._published.on_disk
         self.engine.on_failure = self._give_up
         self._serving = Serving(self.folder, timeout, make)
-        self.folder.clients = self.engine.clients = self._serving.count_clients
+        self.engine.clients = self._serving.count_clients
         self._serving.on_arrival = self._welcome
 
     def _welcome(self) -> None:
